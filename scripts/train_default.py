@@ -1,0 +1,129 @@
+"""Rebuild the router that ships with prefroute, from the data folder. The same data gives the same bytes.
+
+    python scripts/train_default.py --data DIR --out src/prefroute/default
+
+Trains on the train half (first byte of the prompt's hash even) of MMLU, GSM8K, RouterBench, the part of MMLU-Pro that
+is not MMLU, and the ZeroEval, BFCL and arena rows of `strong_weak_pairs`; the other halves stay for evaluation, for
+good. Whatever matches a question of an evaluation half or of MT-Bench, by its text, its stem or its n-grams, is
+dropped. No source under a non-commercial licence is used. Takes a few minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prefroute.benchmarks import load_benchmark
+from prefroute.checkpoint import save_checkpoint
+from prefroute.data import PromptKeys, contamination, read_columns
+from prefroute.embed import open_embedder
+from prefroute.policy import Threshold
+from prefroute.prompts import is_train_half
+from prefroute.routers.experts import Experts
+from prefroute.types import Mixture, Outcomes, Source
+
+BENCHMARKS = ("mmlu", "gsm8k", "routerbench", "mmlu-pro")
+PAIR_SOURCES = ("zeroeval", "bfcl_v1", "arena_bench_v1")
+STRONG_SHARE = 0.5
+NOTES = (
+    "A difficulty estimate from gold labels of a GPT-4-class and a Mixtral-class model, an expert for each source. "
+    "Trained on exam questions, school maths, common sense, puzzles, short programs, function calls and a few hundred "
+    "chat prompts; on other text it falls back to a generalist and is a guess. Calibrate it on your own prompts before "
+    "you trust its threshold."
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A source with what the model card says of it."""
+
+    source: Source
+    pair: str
+    licence: str
+
+
+def main() -> None:
+    """Train, save, and say what was used."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds routellm_benchmarks/")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
+    args = parser.parse_args()
+
+    loaded = {name: load_benchmark(name, args.data) for name in BENCHMARKS}
+    held_out = [p for b in loaded.values() for p in b.outcomes.prompts if not is_train_half(p)]
+    held_out += load_benchmark("mt-bench", args.data).outcomes.prompts
+    evaluation = PromptKeys.of(held_out)
+    parts = []
+    for name, benchmark in loaded.items():
+        pair = benchmark.outcomes.select([benchmark.strong, benchmark.weak])
+        table = Outcomes(pair.prompts, ("strong", "weak"), pair.quality)
+        parts.append(_part(name, table, f"{benchmark.strong} against {benchmark.weak}", benchmark.licence, evaluation))
+    parts += _pair_parts(args.data, evaluation)
+
+    mixture = Mixture(tuple(part.source for part in parts))
+    router = Experts("strong", "weak", open_embedder("static"), bits=15, folds=5).fit(mixture)
+    alpha = _threshold(router, mixture)
+    save_checkpoint(
+        router,
+        args.out,
+        training=PromptKeys.of(mixture.prompts),
+        training_data=[_entry(part) for part in parts],
+        policy=Threshold(alpha),
+        notes=NOTES,
+        licence="Apache-2.0",
+    )
+    print(f"{args.out}: {mixture}, threshold {alpha:.4f}")
+
+
+def _threshold(router: Experts, mixture: Mixture) -> float:
+    """The win rate above which `STRONG_SHARE` of the training prompts lie, every source counting the same."""
+    rates = [router.win_rate(source.data.prompts) for source in mixture.sources]
+    share = np.concatenate([np.full(len(rate), 1 / len(rate)) for rate in rates])
+    order = np.argsort(np.concatenate(rates))
+    below = np.cumsum(share[order]) / share.sum()
+    return float(np.concatenate(rates)[order][np.searchsorted(below, 1 - STRONG_SHARE)])
+
+
+def _part(name: str, table: Outcomes, pair: str, licence: str, evaluation: PromptKeys) -> Part:
+    """The train half of a table, without what matches a question that is kept for evaluation."""
+    keep = np.array([is_train_half(prompt) for prompt in table.prompts])
+    keep &= ~contamination(table.prompts, evaluation).any
+    return Part(Source(name, table.take(keep), "strong", "weak"), pair, licence)
+
+
+def _pair_parts(data: Path, evaluation: PromptKeys) -> list[Part]:
+    """The sources of `strong_weak_pairs` that may train weights and are not a benchmark's own rows."""
+    names = ("source", "prompt", "strong_model", "weak_model", "strong_score", "weak_score", "metric", "licence")
+    rows = read_columns(data / "strong_weak_pairs" / "pairs.parquet", [*names, "overlaps_routellm_eval"])
+    is_judge = np.array(["1-10" in metric for metric in rows["metric"]])
+    scores = np.stack([rows["strong_score"], rows["weak_score"]], axis=1).astype(np.float64)
+    quality = np.where(is_judge[:, None], (scores - 1) / 9, scores)
+    free = ~rows["overlaps_routellm_eval"].astype(bool)
+    parts = []
+    for name in PAIR_SOURCES:
+        chosen = np.flatnonzero((rows["source"] == name) & free)
+        table = Outcomes([rows["prompt"][i] for i in chosen], ("strong", "weak"), quality[chosen])
+        pairs = {f"{rows['strong_model'][i]} against {rows['weak_model'][i]}" for i in chosen}
+        licences = {str(rows["licence"][i]) for i in chosen}
+        parts.append(_part(name, table, "; ".join(sorted(pairs)), "; ".join(sorted(licences)), evaluation))
+    return parts
+
+
+def _entry(part: Part) -> dict[str, object]:
+    """What the model card says of a source; its hash covers the prompts and labels that were used."""
+    data = part.source.data
+    digest = hashlib.sha256()
+    for prompt in data.prompts:
+        digest.update(hashlib.sha256(prompt.encode("utf-8", "replace")).digest())
+    if isinstance(data, Outcomes):
+        digest.update(np.ascontiguousarray(data.quality).tobytes())
+    name = f"{part.source.name}, train half ({part.pair})"
+    return {"name": name, "sha256": digest.hexdigest(), "rows": len(data), "licence": part.licence}
+
+
+if __name__ == "__main__":
+    main()

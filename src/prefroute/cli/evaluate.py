@@ -1,0 +1,190 @@
+"""`prefroute evaluate`: routers on question sets, beside the baselines, with intervals."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prefroute.cli.opening import is_kind, make_router, open_cached_embedder, open_router
+from prefroute.cli.options import ConfigFile, DataDir, EmbedderSpec, JsonTo, Params, Seed, parse_params, read_config
+from prefroute.cli.output import Bar, Output, check_writable, write_text
+from prefroute.errors import ConfigError
+
+if TYPE_CHECKING:
+    from prefroute.evaluate import Entrant, Protocol, Report
+    from prefroute.routers import Router
+    from prefroute.settings.model import EvaluateSettings, Settings
+    from prefroute.types import Embedder
+
+__all__ = ["evaluate"]
+
+Routers = Annotated[
+    list[str], typer.Argument(metavar="ROUTER...", help="A checkpoint folder, 'default', or a kind such as knn.")
+]
+Benchmarks = Annotated[
+    list[str] | None,
+    typer.Option("--benchmark", metavar="NAME", help="mmlu, gsm8k, mt-bench ... or a table. Repeatable."),
+]
+TrainOnPath = Annotated[
+    Path | None, typer.Option("--train-on", metavar="PATH", help="Train kinds on this table of battles or outcomes.")
+]
+GoldN = Annotated[int | None, typer.Option("--gold", min=1, metavar="N", help="Train kinds on N of the questions.")]
+FoldsK = Annotated[int | None, typer.Option("--folds", min=2, metavar="K", help="Cross-validate kinds in K folds.")]
+Strong = Annotated[str | None, typer.Option("--strong", metavar="MODEL", help="Strong model of a table of your own.")]
+Weak = Annotated[str | None, typer.Option("--weak", metavar="MODEL", help="Weak model of a table of your own.")]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with interactive curves.")]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the curves: .png or .svg.")]
+Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as Markdown.")]
+
+
+def evaluate(
+    router: Routers,
+    benchmark: Benchmarks = None,
+    data: DataDir = None,
+    embedder: EmbedderSpec = None,
+    train_on: TrainOnPath = None,
+    gold: GoldN = None,
+    folds: FoldsK = None,
+    seed: Seed = None,
+    params: Params = None,
+    strong: Strong = None,
+    weak: Weak = None,
+    html: Html = None,
+    plot: Plot = None,
+    markdown: Markdown = None,
+    config: ConfigFile = None,
+    json_to: JsonTo = None,
+) -> None:
+    """Measure routers on question sets, beside random, length and the oracle, with 95% intervals on every figure.
+
+    Example: prefroute evaluate default --benchmark mmlu --data DIR
+
+    Example: prefroute evaluate knn linear --benchmark mmlu --data DIR --gold 1531 --seed 0 --json -
+    """
+    from prefroute.benchmarks import load_benchmark
+    from prefroute.evaluate import evaluate as run
+    from prefroute.settings import data_dir as default_data_dir
+
+    output = Output(json_to)
+    for option, path in (("--html", html), ("--plot", plot), ("--markdown", markdown)):
+        if path is not None:
+            check_writable(path, option)
+    settings = read_config(config)
+    chosen_seed = settings.seed if seed is None else seed
+    folder = data or settings.data_dir or default_data_dir()
+    protocol = _protocol(train_on, gold, folds, settings.evaluate)
+    names = benchmark or settings.evaluate.benchmarks
+    sets = [load_benchmark(name, folder, strong=strong, weak=weak) for name in names]
+    with Bar("Evaluating") as bar:
+        entrants = _entrants(router, embedder, settings, parse_params(params), bar)
+        reports = [
+            run(
+                entrants,
+                questions,
+                protocol=protocol,
+                seed=chosen_seed,
+                n_boot=settings.evaluate.n_boot,
+                date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+                progress=bar,
+            )
+            for questions in sets
+        ]
+    _write(reports, output, html, plot, markdown)
+
+
+def _protocol(train_on: Path | None, gold: int | None, folds: int | None, settings: EvaluateSettings) -> Protocol:
+    from prefroute.data import load
+    from prefroute.evaluate import AsIs, Folds, Gold, TrainOn
+
+    if sum(value is not None for value in (train_on, gold, folds)) > 1:
+        raise ConfigError("Give one of --train-on, --gold and --folds: each says how kinds are trained.")
+    if train_on is not None:
+        return TrainOn(load(train_on), train_on.name)
+    if gold is None and folds is None:
+        gold, folds = settings.gold, settings.folds
+    if gold is not None:
+        return Gold(gold)
+    return AsIs() if folds is None else Folds(folds)
+
+
+def _entrants(
+    words: Sequence[str], embedder_spec: str | None, settings: Settings, params: dict[str, Any], bar: Bar
+) -> list[Entrant]:
+    from prefroute.evaluate import Fitted, Kind
+    from prefroute.routers import routers
+
+    kinds = [word for word in words if is_kind(word)]
+    embedder = None
+    if any(routers.get(kind).uses_embedder for kind in kinds):
+        embedder = open_cached_embedder(embedder_spec or settings.embedder, settings, bar)
+    if params and len(kinds) != 1:
+        raise ConfigError(f"--param is for one kind of router, got {len(kinds)} kinds. Evaluate them one by one.")
+    entrants: list[Entrant] = []
+    for word in words:
+        if word in kinds:
+            entrants.append(Kind(word, _maker(word, embedder, params)))
+        else:
+            checkpoint = open_router(word)
+            entrants.append(Fitted(word, checkpoint.router, checkpoint.training))
+    return entrants
+
+
+def _maker(kind: str, embedder: Embedder | None, params: dict[str, Any]) -> Any:
+    def make(strong: str, weak: str, seed: int) -> Router:
+        return make_router(kind, strong, weak, embedder=embedder, seed=seed, params=params)
+
+    return make
+
+
+def _write(
+    reports: Sequence[Report], output: Output, html: Path | None, plot: Path | None, markdown: Path | None
+) -> None:
+    """The reports where they were asked for, and always for people."""
+    for report in reports:
+        _show(report, output)
+        benchmark = report.rows[0]["benchmark"] if len(reports) > 1 else None
+        if plot is not None:
+            from prefroute.plot import save_plot
+
+            save_plot(report, _for_one(plot, benchmark))
+        if html is not None:
+            from prefroute.report import save_report
+
+            save_report(report, _for_one(html, benchmark))
+    if markdown is not None:
+        write_text(markdown, "\n".join(report.to_markdown() for report in reports))
+    output.result(
+        {
+            "schema": 1,
+            "results": [row for report in reports for row in report.rows],
+            "provenance": {report.rows[0]["benchmark"]: dict(report.provenance) for report in reports},
+        }
+    )
+
+
+def _for_one(path: Path, benchmark: str | None) -> Path:
+    """Where one benchmark's picture or page goes: `curve-mmlu.png` where several share `curve.png`."""
+    return path if benchmark is None else path.with_stem(f"{path.stem}-{Path(benchmark).stem}")
+
+
+def _show(report: Report, output: Output) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from prefroute.evaluate import table
+
+    head, *body = table(report.rows)
+    shown = Table(title=report.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(head):
+        shown.add_column(name, justify="right" if i else "left")
+    for cells in body:
+        shown.add_row(*(Text(cell.replace(" [", "\n[")) for cell in cells))  # the interval under its figure
+    output.say(shown)
+    for line in (*report.facts, *report.differences, *(f"Warning: {text}" for text in report.warnings)):
+        output.say(Text(line))
+    output.say("")

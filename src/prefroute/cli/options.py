@@ -1,0 +1,88 @@
+"""Options that several commands share: one spelling, one help text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prefroute.errors import ConfigError
+
+if TYPE_CHECKING:
+    from prefroute.settings.model import Settings
+
+__all__ = [
+    "ConfigFile",
+    "DataDir",
+    "EmbedderSpec",
+    "JsonTo",
+    "Params",
+    "Seed",
+    "parse_params",
+    "read_config",
+]
+
+JsonTo = Annotated[
+    str | None,
+    typer.Option(
+        "--json", metavar="FILE", help="Write the result as JSON. '-' is standard output; words then go to stderr."
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings to start from (see 'prefroute init'); flags go first."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder that holds routellm_benchmarks/. Default: $PREFROUTE_DATA."),
+]
+EmbedderSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder", metavar="SPEC", help="static (default), minilm, a hub name, a folder, onnx:FOLDER, openai:MODEL."
+    ),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="Set a parameter of the router; VALUE is JSON. Repeatable."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Drives every draw. Default: 0.")]
+
+
+def parse_params(words: Sequence[str] | None) -> dict[str, Any]:
+    """The router's parameters from `name=value` words; a value that is not JSON is taken as text.
+
+    Raises:
+        ConfigError: If a word has no `=`, or a name stands twice.
+
+    Example:
+        >>> parse_params(["k=200", "metric=cosine"])
+        {'k': 200, 'metric': 'cosine'}
+    """
+    params: dict[str, Any] = {}
+    for word in words or ():
+        name, equals, value = word.partition("=")
+        name = name.replace("-", "_")
+        if not equals or not name.isidentifier():
+            raise ConfigError(f"--param must look like name=value, got {word!r}. Example: --param k=200")
+        if name in params:
+            raise ConfigError(f"--param {name} stands twice. Give it once.")
+        try:
+            params[name] = json.loads(value)
+        except json.JSONDecodeError:
+            params[name] = value
+    return params
+
+
+def read_config(path: Path | None) -> Settings:
+    """The settings of a file, or the defaults where there is none."""
+    if path is None:
+        from prefroute.settings.model import Settings
+
+        return Settings()
+    from prefroute.settings import load_settings
+
+    return load_settings(path)

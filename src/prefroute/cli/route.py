@@ -1,0 +1,123 @@
+"""`prefroute route`: which model each prompt goes to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prefroute.cli.opening import open_router, saved_threshold
+from prefroute.cli.options import JsonTo
+from prefroute.cli.output import Bar, Output, shorten
+from prefroute.cli.reading import batches, read_prompts
+from prefroute.errors import ConfigError
+
+if TYPE_CHECKING:
+    from prefroute.checkpoint import Checkpoint
+    from prefroute.policy import Threshold
+
+__all__ = ["route"]
+
+_BATCH = 1024
+_FEWEST_FOR_A_SHARE = 20
+
+
+def route(
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="One prompt.", show_default=False)] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="Prompts: one a line, or .jsonl, .csv, .parquet with a column 'prompt'; '-' is standard input.",
+        ),
+    ] = None,
+    router: Annotated[
+        str, typer.Option("--router", metavar="ROUTER", help="A checkpoint folder, or 'default'.")
+    ] = "default",
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=0, max=1, help="Strong model iff win rate >= this.")
+    ] = None,
+    strong_share: Annotated[
+        float | None,
+        typer.Option("--strong-share", min=0, max=1, help="Choose the threshold that sends this share to strong."),
+    ] = None,
+    json_to: JsonTo = None,
+) -> None:
+    """Say which model each prompt goes to, its win rate and the threshold; --json writes one line a prompt.
+
+    Example: prefroute route "Prove that there are infinitely many primes."
+
+    Example: prefroute route --file prompts.jsonl --strong-share 0.3 --json routed.jsonl
+    """
+    output = Output(json_to)
+    if text is not None and file is not None:
+        raise ConfigError("Give a prompt or --file, not both.")
+    if threshold is not None and strong_share is not None:
+        raise ConfigError("Give --threshold or --strong-share, not both.")
+    if text is None and file is None and sys.stdin.isatty():
+        raise ConfigError('Nothing to route. Give a prompt, as in: prefroute route "What is 2 + 2?", or --file FILE.')
+    checkpoint = open_router(router)
+    prompts: Iterator[str] | list[str] = iter([text]) if text is not None else read_prompts(file or "-")
+    if strong_share is not None:
+        prompts = list(prompts)
+        policy = _share_policy(checkpoint, prompts, strong_share)
+    else:
+        policy = _threshold(checkpoint, threshold)
+    with Bar("Routing") as bar:
+        rows = _rows(checkpoint, policy, prompts, router, bar)
+        output.results(_printed(output, rows))
+
+
+def _threshold(checkpoint: Checkpoint, alpha: float | None) -> Threshold:
+    from prefroute.policy import Threshold
+
+    return saved_threshold(checkpoint) if alpha is None else Threshold(alpha)
+
+
+def _share_policy(checkpoint: Checkpoint, prompts: list[str], strong_share: float) -> Threshold:
+    from prefroute.calibrate import calibrate
+
+    if len(prompts) < _FEWEST_FOR_A_SHARE:
+        raise ConfigError(
+            f"--strong-share chooses the threshold from the prompts themselves and needs at least "
+            f"{_FEWEST_FOR_A_SHARE} of them, got {len(prompts)}. Give --threshold, or run prefroute calibrate first."
+        )
+    return calibrate(checkpoint.router, prompts, strong_share=strong_share).policy
+
+
+def _rows(
+    checkpoint: Checkpoint, policy: Threshold, prompts: Iterator[str] | list[str], name: str, bar: Bar
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    router = checkpoint.router
+    index = 0
+    for batch in batches(prompts, _BATCH):
+        win_rates = router.win_rate(batch)
+        strong = policy.choose(win_rates)
+        for prompt, win_rate, is_strong in zip(batch, win_rates, strong, strict=True):
+            model = router.strong if is_strong else router.weak
+            yield (
+                prompt,
+                {
+                    "index": index,
+                    "model": model,
+                    "win_rate": float(win_rate),
+                    "threshold": policy.alpha,
+                    "router": name,
+                    "fingerprint": checkpoint.fingerprint,
+                },
+            )
+            index += 1
+        bar(index, index)
+
+
+def _printed(output: Output, rows: Iterator[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    from rich.text import Text
+
+    for prompt, row in rows:
+        if output.json_to != "-":
+            line = f"{row['model']}  win rate {row['win_rate']:.3f}, threshold {row['threshold']:.3f}"
+            output.say(Text(f"{line}  {shorten(prompt, 60)}"))
+        yield row

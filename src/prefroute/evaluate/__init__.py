@@ -1,0 +1,27 @@
+"""Evaluation: routers on a benchmark, with intervals, baselines and provenance.
+
+The door is `evaluate`, which takes entrants (`Fitted` checkpoints or `Kind`s to train), a benchmark and a protocol,
+and returns a `Report`. It never tunes anything: kinds and their hyper-parameters are fixed before it is called.
+"""
+
+from __future__ import annotations
+
+from prefroute.evaluate.protocols import AsIs, Folds, Gold, Protocol, TrainOn
+from prefroute.evaluate.result import Report, figure, table
+from prefroute.evaluate.run import evaluate
+from prefroute.evaluate.scoring import Entrant, Fitted, Kind
+
+__all__ = [
+    "AsIs",
+    "Entrant",
+    "Fitted",
+    "Folds",
+    "Gold",
+    "Kind",
+    "Protocol",
+    "Report",
+    "TrainOn",
+    "evaluate",
+    "figure",
+    "table",
+]

@@ -1,0 +1,24 @@
+"""Routers: each scores prompts, none chooses. The door is `routers`, the registry of their kinds."""
+
+from __future__ import annotations
+
+from prefroute.registry import Registry
+from prefroute.routers.base import PoolRouter, Router, RouterState, SteppedRouter
+
+__all__ = ["PoolRouter", "Router", "RouterState", "SteppedRouter", "routers"]
+
+routers: Registry[type[Router]] = Registry(
+    "router",
+    {
+        "experts": "prefroute.routers.experts:Experts",
+        "bert": "prefroute.routers.bert:Bert",
+        "causal_llm": "prefroute.routers.causal_llm:CausalLLM",
+        "knn": "prefroute.routers.knn:KNN",
+        "length": "prefroute.routers.length:Length",
+        "linear": "prefroute.routers.linear:Linear",
+        "mf": "prefroute.routers.mf:MF",
+        "random": "prefroute.routers.random:Random",
+        "sw_ranking": "prefroute.routers.sw_ranking:SWRanking",
+    },
+    group="prefroute.routers",
+)

@@ -1,0 +1,240 @@
+"""What `bert` and `causal_llm` share: from labelled prompts to a fine-tuned network, and from a prompt to a win rate.
+
+A subclass says what its network is, how a prompt becomes tokens, and what its labels mean. The training itself is the
+project's one loop (`prefroute.train`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from prefroute.data import prompt_folds, win_examples
+from prefroute.errors import CheckpointError, ConfigError
+from prefroute.routers._folders import transformers_library
+from prefroute.routers.base import RouterState, SteppedRouter, check_data, check_prompts
+from prefroute.train.calibration import fit_temperature, softmax
+from prefroute.train.report import Calibration, TrainingReport
+from prefroute.types import Battles, FloatArray, Outcomes
+
+__all__ = ["FineTuned", "Parts"]
+
+_TOKENIZER = "tokenizer.json"
+_CHECKS = 20  # looks at the held-out loss in a full training
+_PATIENCE = 6
+_PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A network with what it takes to feed it.
+
+    Attributes:
+        network: A torch module: (input_ids, attention_mask) -> logits, shape (b, k).
+        reader: Prompts -> token ids.
+        tokenizer: The text of its `tokenizer.json`.
+        meta: What makes both again, JSON values.
+        kept: Names of the tensors that a checkpoint keeps; None for all.
+    """
+
+    network: Any
+    reader: Callable[[Sequence[str]], list[list[int]]]
+    tokenizer: str
+    meta: dict[str, Any]
+    kept: list[str] | None = None
+
+
+class FineTuned(SteppedRouter):
+    """A router that is a fine-tuned transformer with a few labels.
+
+    Attributes:
+        left: Whether padding stands on the left.
+        n_labels: Labels, k.
+        strong_share: What each label adds to P(strong preferred), k values in [0, 1].
+    """
+
+    left: ClassVar[bool]
+    n_labels: ClassVar[int]
+    strong_share: ClassVar[tuple[float, ...]]
+
+    steps: int
+    batch_size: int
+    accumulate: int
+    lr: float
+    weight_decay: float
+    max_tokens: int
+    held_out_share: float
+    precision: str
+    seed: int
+    training_: TrainingReport | None
+
+    @abstractmethod
+    def _open(self) -> Parts:
+        """The network before training, from the base; torch's generator is seeded."""
+
+    @abstractmethod
+    def _reopen(self, tokenizer: str, meta: Mapping[str, Any]) -> Parts:
+        """The network that a checkpoint describes; its kept tensors are put in later."""
+
+    @abstractmethod
+    def _targets(self, win: FloatArray) -> FloatArray:
+        """Label distributions of win rates, shape (n, k): `targets @ strong_share` is `win` again."""
+
+    def fit(
+        self,
+        data: Battles | Outcomes,
+        *,
+        resume: Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Self:
+        """Learn from the rows that compare `strong` with `weak`; a fit that fails leaves the router as it was.
+
+        Under torchrun every process calls this with the same data; all end with the same weights, so one saves them.
+
+        Args:
+            data: Battles or outcomes.
+            resume: A file that keeps the state of the training; where it exists, the training goes on from there. The
+                caller removes it once the router is saved.
+            progress: Called with (steps done, most steps).
+
+        Raises:
+            CheckpointError: If `resume` cannot be written, or is the state of another training.
+            ConfigError: If a parameter is out of its range, or the base cannot be opened.
+            DataError: If no row compares the two, every label is the same, there are too few distinct prompts to hold
+                some out, or the loss is not a number.
+            MissingExtraError: If the extra `train` is not installed.
+        """
+        check_data(self, data)
+        self._check_parameters()
+        examples = win_examples(data, self.strong, self.weak)
+        folds = max(2, round(1 / self.held_out_share))
+        held = prompt_folds(examples.prompts, folds, self.seed) == 0  # (n,)
+        targets = self._targets(examples.win)  # (n, k)
+        parts, history = self._train(examples.prompts, targets, held, resume, progress)
+        logits = self._logits(parts, [p for p, out in zip(examples.prompts, held, strict=True) if out])
+        temperature = fit_temperature(logits, targets[held])
+        self.parts_, self.temperature_ = parts, temperature
+        before, after = (softmax(logits / t) @ np.array(self.strong_share) for t in (1.0, temperature))
+        self.training_ = TrainingReport(
+            kind=self.kind,
+            params=self.params(),
+            n_train=int((~held).sum()),
+            n_held_out=int(held.sum()),
+            history=history,
+            calibration=Calibration.of(before, after, examples.win[held], temperature),
+        )
+        return self
+
+    def win_rate(self, prompts: Sequence[str]) -> FloatArray:
+        """P(strong preferred to weak | prompt), in [0, 1], shape (n,)."""
+        self._require("parts_")
+        check_prompts(prompts)
+        shares = softmax(self._logits(self.parts_, prompts) / self.temperature_)  # (n, k)
+        # the sum of shares may pass 1 by one rounding
+        rates: FloatArray = np.minimum(shares @ np.array(self.strong_share), 1.0)
+        return rates
+
+    def state(self) -> RouterState:
+        """The network's tensors (with adapters: theirs and the label rows alone), the tokenizer, the configuration."""
+        self._require("parts_")
+        from prefroute.routers._networks import arrays_of
+
+        arrays = arrays_of(self.parts_.network, self.parts_.kept)
+        arrays[_TOKENIZER] = np.frombuffer(self.parts_.tokenizer.encode(), dtype=np.uint8)
+        return RouterState(arrays, self.parts_.meta | {"temperature": self.temperature_})
+
+    def restore(self, state: RouterState) -> Self:
+        """Become the router that `state` was taken from; adapters ask for their base again."""
+        transformers_library(self.kind)
+        from prefroute.routers._networks import device, load_arrays
+
+        arrays = dict(state.arrays)
+        meta = {name: value for name, value in state.meta.items() if name != "temperature"}
+        tokenizer = arrays.pop(_TOKENIZER).tobytes().decode()
+        parts = self._reopen(tokenizer, meta)
+        load_arrays(parts.network, arrays, partly=parts.kept is not None)
+        if parts.kept is not None and set(parts.kept) != set(arrays):
+            raise CheckpointError("The checkpoint's adapters do not fit the base's layers. Train again.")
+        parts.network.to(device())
+        self.parts_, self.temperature_, self.training_ = parts, float(state.meta["temperature"]), None
+        return self
+
+    def _train(
+        self,
+        prompts: Sequence[str],
+        targets: FloatArray,
+        held: npt.NDArray[np.bool_],
+        resume: Path | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> tuple[Parts, list[dict[str, Any]]]:
+        """The network trained on the rows that are not held out, and its losses."""
+        transformers_library(self.kind)
+        from prefroute.routers import _networks
+        from prefroute.train.loop import LoopPlan, fit_loop, warmup_then_linear
+
+        _networks.join_processes()
+        with _networks.seeded(self.seed):
+            parts = self._open()
+        place = _networks.device()
+        parts.network.to(place)
+        half = self.precision == "bfloat16" or (self.precision == "auto" and place.type == "cuda")
+        objective = _networks.Objective(parts.network, parts.reader(prompts), targets, left=self.left, half=half)
+        learned, kept = np.flatnonzero(~held), np.flatnonzero(held)
+        plan = LoopPlan(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            check_every=max(1, self.steps // _CHECKS),
+            patience=_PATIENCE,
+            accumulate=self.accumulate,
+            max_grad_norm=1.0,
+            seed=self.seed,
+        )
+        history = fit_loop(
+            parts.network,
+            _networks.adamw(parts.network, self.lr, self.weight_decay),
+            lambda rows: objective.loss(learned[rows]),
+            lambda: objective.held_out_loss(kept),
+            len(learned),
+            plan,
+            rate=warmup_then_linear(self.steps),
+            resume=resume,
+            identity=self._identity(prompts, targets, parts.meta["base_sha256"]),
+            progress=progress,
+        )
+        return parts, history
+
+    def _identity(self, prompts: Sequence[str], targets: FloatArray, base_sha256: str) -> str:
+        """SHA-256 over everything that the trained weights depend on."""
+        settings = [self.kind, self.params(), base_sha256, list(prompts)]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        digest.update(np.ascontiguousarray(targets).data)
+        return digest.hexdigest()
+
+    def _logits(self, parts: Parts, prompts: Sequence[str]) -> npt.NDArray[np.float64]:
+        from prefroute.routers._networks import logits_of
+
+        return logits_of(parts.network, parts.reader(prompts), self.n_labels, left=self.left)
+
+    def _check_parameters(self) -> None:
+        whole = {"steps": self.steps, "batch_size": self.batch_size, "accumulate": self.accumulate}
+        for name, value in whole.items():
+            if not (isinstance(value, int) and value >= 1):
+                raise ConfigError(f"`{name}` must be a whole number, 1 or more, got {value!r}.")
+        if self.accumulate > self.batch_size:
+            raise ConfigError(f"`accumulate` must be at most `batch_size` = {self.batch_size}, got {self.accumulate}.")
+        if not 0 < self.lr < 1:
+            raise ConfigError(f"`lr` must be above 0 and below 1, got {self.lr!r}.")
+        if not 0 <= self.weight_decay < 1:
+            raise ConfigError(f"`weight_decay` must be 0 or more and below 1, got {self.weight_decay!r}.")
+        if not 0 < self.held_out_share <= 0.5:
+            raise ConfigError(f"`held_out_share` must be above 0 and at most 0.5, got {self.held_out_share!r}.")
+        if self.precision not in _PRECISIONS:
+            raise ConfigError(f"`precision` must be one of {', '.join(_PRECISIONS)}, got {self.precision!r}.")

@@ -1,0 +1,151 @@
+"""`bert`: a pretrained encoder fine-tuned whole to tell {strong wins, tie, weak wins} from a prompt (extra `train`).
+
+Source: Ong et al. 2024, arXiv:2406.18665, sec. 4.2 (BERT-base, [CLS], 2,000 steps of 16, learning rate 1e-5, weight
+decay 0.01). Differs: a tie counts half a win (there it counts for the weak model); any encoder; soft labels; a
+held-out split ends the training early and gives a temperature; a larger default learning rate, since the default base
+is a small model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from prefroute.errors import ConfigError
+from prefroute.routers._bert_onnx import OnnxScorer, write_graph
+from prefroute.routers._finetune import FineTuned, Parts
+from prefroute.routers._folders import open_base, transformers_library
+from prefroute.routers._readers import EncoderReader
+from prefroute.types import FloatArray
+
+__all__ = ["Bert", "export_onnx"]
+
+_POOLINGS = ("cls", "mean")
+# short, long, empty and past every limit: what an exported graph is compared on
+_PROBES = ("Hi", "", "Prove that the square root of two is irrational. " * 9, "word " * 4000)
+
+
+class Bert(FineTuned):
+    """An encoder with a three-label head.
+
+    Args:
+        strong: Name of the strong model.
+        weak: Name of the weak model.
+        base: The pretrained encoder: "minilm", a folder, or a name on the Hugging Face hub.
+        pooling: What the head reads: "cls" (first token, as in the paper) or "mean" (over all tokens).
+        steps: Most optimiser steps.
+        batch_size: Prompts in a step.
+        accumulate: Parts that a step's batch is split into, for less memory and the same result.
+        lr: Highest learning rate, reached after a tenth of the steps; it then falls linearly. The paper's 1e-5 suits
+            BERT-base.
+        weight_decay: Of AdamW; biases and norms have none.
+        max_tokens: Tokens of a prompt that are read at most; the rest is cut.
+        held_out_share: Share of the distinct prompts that is kept for early stopping and the temperature.
+        precision: "auto" (bfloat16 on a GPU, float32 on a CPU), "float32" or "bfloat16", in training.
+        seed: Draws the split, the head, the batches and the dropout.
+
+    Attributes:
+        temperature_: What logits are divided by, fitted on the held-out split.
+        training_: Report of the training (`prefroute.train.report`); None on a router that was loaded.
+    """
+
+    kind: ClassVar[str] = "bert"
+    left: ClassVar[bool] = False
+    n_labels: ClassVar[int] = 3
+    strong_share: ClassVar[tuple[float, ...]] = (1.0, 0.5, 0.0)
+
+    def __init__(  # noqa: PLR0913 - one for each setting of the recipe
+        self,
+        strong: str,
+        weak: str,
+        *,
+        base: str = "minilm",
+        pooling: str = "cls",
+        steps: int = 2000,
+        batch_size: int = 16,
+        accumulate: int = 1,
+        lr: float = 5e-5,
+        weight_decay: float = 0.01,
+        max_tokens: int = 512,
+        held_out_share: float = 0.1,
+        precision: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.strong = strong
+        self.weak = weak
+        self.base = base
+        self.pooling = pooling
+        self.steps = steps
+        self.batch_size = batch_size
+        self.accumulate = accumulate
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.max_tokens = max_tokens
+        self.held_out_share = held_out_share
+        self.precision = precision
+        self.seed = seed
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.pooling not in _POOLINGS:
+            raise ConfigError(f"`pooling` must be cls or mean, got {self.pooling!r}.")
+        if self.max_tokens < 8:
+            raise ConfigError(f"`max_tokens` must be at least 8, got {self.max_tokens}.")
+
+    def _open(self) -> Parts:
+        base = open_base(self.base, self.kind, decoder=False)
+        from prefroute.routers._networks import EncoderNetwork
+
+        max_tokens = min(self.max_tokens, base.max_tokens)
+        tokenizer = base.tokenizer.backend_tokenizer.to_str()
+        meta = {"config": base.model.config.to_dict(), "max_tokens": max_tokens, "base_sha256": base.sha256}
+        network = EncoderNetwork(base.model, self.n_labels, self.pooling)
+        return Parts(network, EncoderReader(tokenizer, max_tokens), tokenizer, meta)
+
+    def _reopen(self, tokenizer: str, meta: Mapping[str, Any]) -> Parts:
+        library = transformers_library(self.kind)
+        from prefroute.routers._networks import EncoderNetwork, empty_body
+
+        network = EncoderNetwork(empty_body(library, meta["config"]), self.n_labels, self.pooling)
+        return Parts(network, EncoderReader(tokenizer, meta["max_tokens"]), tokenizer, dict(meta))
+
+    def _targets(self, win: FloatArray) -> FloatArray:
+        """Strong wins, tie, weak wins; a soft win lies between its two neighbours, shape (n, 3)."""
+        return np.stack([np.maximum(2 * win - 1, 0), 1 - np.abs(2 * win - 1), np.maximum(1 - 2 * win, 0)], axis=1)
+
+
+def export_onnx(router: Bert, folder: str | Path, *, tolerance: float = 1e-4) -> OnnxScorer:
+    """The router as an ONNX graph, for serving without torch; checked against the router before it is returned.
+
+    Args:
+        router: A fitted router.
+        folder: Where to; `model.onnx`, `tokenizer.json` and `scoring.json` are written.
+        tolerance: How far a score of the graph may be from the router's.
+
+    Raises:
+        NotFittedError: If the router is not fitted.
+        MissingExtraError: If the extra `onnx` is not installed.
+        ConfigError: If the encoder cannot be exported, or the graph scores otherwise than the router.
+    """
+    router._require("parts_")
+    parts = router.parts_
+    scoring = {
+        "schema": 1,
+        "strong": router.strong,
+        "weak": router.weak,
+        "max_tokens": parts.meta["max_tokens"],
+        "temperature": router.temperature_,
+        "strong_share": list(router.strong_share),
+    }
+    write_graph(parts.network, parts.tokenizer, scoring, Path(folder))
+    scorer = OnnxScorer.open(folder)
+    distance = float(np.abs(scorer.win_rate(_PROBES) - router.win_rate(_PROBES)).max())
+    if not distance <= tolerance:
+        raise ConfigError(
+            f"The exported graph scores {distance:.2g} away from the router, more than {tolerance:g}. Do not serve "
+            f"{str(folder)!r}; serve the checkpoint itself."
+        )
+    return scorer

@@ -1,0 +1,129 @@
+"""`linear`: ridge regressions on three views of a prompt, stacked. The router to try first.
+
+The views are hashed word n-grams (TF-IDF), the embedding, and surface counts (length, digits, line breaks ...). Each
+gets a ridge regression of its own on the gain, with a strength chosen by cross-validation inside the training data;
+non-negative least squares on the held-out predictions, shrunk towards equal weights, says how much each view counts;
+and a logistic link fitted on the same held-out predictions turns the sum into a win rate. Nothing that `fit` chooses
+is chosen on data that a report is made from.
+
+Source: the paper (Ong et al. 2024, arXiv:2406.18665) has no linear router. That linear heads on small frozen
+embeddings match heavier routers is the finding of later work (docs/reference/routers.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import numpy as np
+
+from prefroute.data import prompt_folds, win_examples
+from prefroute.errors import ConfigError
+from prefroute.routers._ridge import STRENGTHS
+from prefroute.routers._views import TENSORS, VIEWS, Heads, fit_head, logistic_link, sigmoid, training_views
+from prefroute.routers.base import Router, RouterState, check_data, check_prompts, checked_arrays
+from prefroute.types import Battles, Embedder, FloatArray, IndexArray, Mixture, Outcomes
+
+__all__ = ["Linear", "check_view_parameters", "inner_folds"]
+
+
+class Linear(Router):
+    """Stacked ridge regressions on n-grams, embedding and surface counts.
+
+    Args:
+        strong: Name of the strong model.
+        weak: Name of the weak model.
+        embedder: Gives the embedding view.
+        ngrams: Longest word n-gram, 1 to 5.
+        bits: n-grams are hashed into `2**bits` buckets, 8 to 24.
+        folds: Folds of the inner cross-validation, 2 to 100.
+        seed: Draws the folds.
+
+    Attributes:
+        strengths_: The ridge strength that was chosen for each view.
+        link_: Slope and intercept of the logistic link, shape (2,).
+
+    Example:
+        >>> from prefroute.testing import HashEmbedder, tiny_battles
+        >>> router = Linear("big", "small", HashEmbedder()).fit(tiny_battles())
+        >>> router.win_rate(["Prove it."]).shape
+        (1,)
+    """
+
+    kind: ClassVar[str] = "linear"
+    uses_embedder: ClassVar[bool] = True
+    learns_from = (Battles, Outcomes, Mixture)
+
+    def __init__(
+        self,
+        strong: str,
+        weak: str,
+        embedder: Embedder,
+        *,
+        ngrams: int = 2,
+        bits: int = 16,
+        folds: int = 10,
+        seed: int = 0,
+    ) -> None:
+        self.strong = strong
+        self.weak = weak
+        self.embedder = embedder
+        self.ngrams = ngrams
+        self.bits = bits
+        self.folds = folds
+        self.seed = seed
+
+    def fit(self, data: Battles | Outcomes | Mixture) -> Self:
+        """Learn from the rows that compare `strong` with `weak`; in a mixture, from each source's own pair.
+
+        Raises:
+            ConfigError: If a parameter is out of its range.
+            DataError: If no row compares the pair, or every label is the same.
+        """
+        check_data(self, data)
+        check_view_parameters(self.ngrams, self.bits, self.folds)
+        examples = win_examples(data, self.strong, self.weak)
+        scaling, views = training_views(self.embedder, examples.prompts, self.ngrams, self.bits)
+        target = examples.win - np.average(examples.win, weights=examples.weight)
+        folds = inner_folds(examples.prompts, self.folds, self.seed)
+        head = fit_head(views, target, examples.weight, folds, STRENGTHS)
+        self.heads_ = Heads.of(scaling, [head.coefs], self.ngrams)
+        self.link_ = logistic_link(head.held_out, examples.win, examples.weight)
+        self.strengths_ = dict(zip(VIEWS, head.strengths, strict=True))
+        return self
+
+    def win_rate(self, prompts: Sequence[str]) -> FloatArray:
+        """P(strong preferred to weak | prompt), in [0, 1], shape (n,)."""
+        self._require("link_")
+        gain = self.heads_.score(self.embedder, check_prompts(prompts))[:, 0]
+        return sigmoid(self.link_[0] * gain + self.link_[1])
+
+    def state(self) -> RouterState:
+        """Scaling and coefficients of the views, and the link."""
+        self._require("link_")
+        return RouterState({**self.heads_.arrays(), "link": self.link_}, {"strengths": self.strengths_})
+
+    def restore(self, state: RouterState) -> Self:
+        """Become the router that `state` was taken from."""
+        arrays = checked_arrays(state, TENSORS | {"link": ("float64", 1)})
+        self.heads_ = Heads.restore(arrays, self.ngrams)
+        self.link_ = arrays["link"]
+        self.strengths_ = dict(state.meta["strengths"])
+        return self
+
+
+def check_view_parameters(ngrams: int, bits: int, folds: int) -> None:
+    """Refuse parameters of the views that are out of range.
+
+    Raises:
+        ConfigError: The first that is.
+    """
+    for name, value, low, high in (("ngrams", ngrams, 1, 5), ("bits", bits, 8, 24), ("folds", folds, 2, 100)):
+        if not (isinstance(value, int) and low <= value <= high):
+            raise ConfigError(f"`{name}` must be a whole number from {low} to {high}, got {value!r}.")
+
+
+def inner_folds(prompts: Sequence[str], folds: int, seed: int) -> IndexArray:
+    """Folds with duplicates together; rows alternate where there are too few different prompts for folds."""
+    found = prompt_folds(prompts, folds, seed)
+    return found if len(np.unique(found)) > 1 else np.arange(len(prompts)) % 2

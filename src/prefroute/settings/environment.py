@@ -1,0 +1,59 @@
+"""Every environment variable that prefroute reads (docs/reference/settings.md lists them).
+
+A variable that is set but empty counts as not set, as shells and container files often leave it so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["cache_dir", "data_dir", "github_raw_url", "hub_endpoint", "openai_endpoint", "variable"]
+
+_OPENAI_URL = "https://api.openai.com/v1"
+
+
+def variable(name: str) -> str | None:
+    """The value of an environment variable; None where it is missing or empty."""
+    return os.environ.get(name) or None  # noqa: TID251 - this is the one place
+
+
+def data_dir() -> Path | None:
+    """The folder that holds `routellm_benchmarks/` (`PREFROUTE_DATA`); None where it is not set."""
+    value = variable("PREFROUTE_DATA")
+    return Path(value) if value else None
+
+
+def cache_dir() -> Path:
+    """Where embeddings are kept: `PREFROUTE_CACHE`, else `prefroute` in the platform's cache folder of the user."""
+    if value := variable("PREFROUTE_CACHE"):
+        return Path(value)
+    home = Path.home()
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "prefroute"
+    if sys.platform == "win32":
+        return Path(variable("LOCALAPPDATA") or home / "AppData" / "Local") / "prefroute" / "cache"
+    return Path(variable("XDG_CACHE_HOME") or home / ".cache") / "prefroute"
+
+
+def openai_endpoint() -> tuple[str, str | None]:
+    """Base URL and key of the OpenAI-compatible endpoint; the key is None where none is set.
+
+    `PREFROUTE_OPENAI_BASE_URL` and `PREFROUTE_OPENAI_API_KEY` go before `OPENAI_BASE_URL` and `OPENAI_API_KEY`. The
+    general key is used with the general base URL only: with prefroute's own base URL it would travel to another host.
+    """
+    own_key = variable("PREFROUTE_OPENAI_API_KEY")
+    if own_url := variable("PREFROUTE_OPENAI_BASE_URL"):
+        return own_url, own_key
+    return variable("OPENAI_BASE_URL") or _OPENAI_URL, own_key or variable("OPENAI_API_KEY")
+
+
+def hub_endpoint() -> tuple[str, str | None]:
+    """Base URL of the Hugging Face hub (`HF_ENDPOINT`) and the token for it (`HF_TOKEN`); the token may be None."""
+    return (variable("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"), variable("HF_TOKEN")
+
+
+def github_raw_url() -> str:
+    """Base URL of files in GitHub repositories: `PREFROUTE_GITHUB_RAW`, for a mirror, else GitHub's own."""
+    return (variable("PREFROUTE_GITHUB_RAW") or "https://raw.githubusercontent.com").rstrip("/")

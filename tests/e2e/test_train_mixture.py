@@ -1,0 +1,71 @@
+"""`prefroute train` on a mixture of sources, and in steps."""
+
+import json
+
+import numpy as np
+import pytest
+
+from prefroute.data import write_table
+from prefroute.types import Outcomes
+
+WORDS = {"colours": ("red", "green", "blue", "white"), "animals": ("cat", "dog", "cow", "hen")}
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Two tables with other pairs, as files."""
+    rng = np.random.default_rng(0)
+    paths = {}
+    for name, pair in (("colours", ("big", "small")), ("animals", ("huge", "tiny"))):
+        hard = rng.random(60) < 0.5
+        prompts = [f"{' '.join(rng.choice(WORDS[name], 4))} {'prove' if h else 'say'} {i}" for i, h in enumerate(hard)]
+        quality = np.stack([np.ones(60), np.where(hard, 0.0, 1.0)], axis=1)
+        paths[name] = tmp_path / f"{name}.parquet"
+        write_table(Outcomes(prompts, pair, quality), paths[name])
+    return paths
+
+
+def test_experts_are_trained_from_sources_with_pairs_of_their_own(run, tables, tmp_path):
+    out = tmp_path / "both"
+    run(
+        "train", "experts", "--source", f"colours={tables['colours']}",
+        "--source", f"animals={tables['animals']},strong=huge,weak=tiny,weight=0.5",
+        "--strong", "big", "--weak", "small", "--out", out,
+    )  # fmt: skip
+
+    routed = json.loads(run("route", "--router", out, "--json", "-", "red blue green red prove 7").stdout)
+
+    assert routed["win_rate"] > 0.5
+    assert json.loads((out / "router.json").read_text())["meta"]["sources"] == ["colours", "animals"]
+
+
+def test_a_kind_that_cannot_use_a_mixture_says_so(run, tables, tmp_path):
+    message = run.refused(
+        "train", "sw_ranking", "--source", f"a={tables['colours']}", "--strong", "big", "--weak", "small",
+        "--out", tmp_path / "sw",
+    )  # fmt: skip
+
+    assert message.startswith("SWRanking.fit needs Battles or Outcomes, got Mixture.")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("colours", "--source must look like NAME=PATH"),
+        ("a=x.csv,wieght=2", "--source a: Unknown field 'wieght'. Did you mean 'weight'?"),
+        ("a=x.csv,weight=much", "--source a: weight must be a number, got 'much'."),
+    ],
+)
+def test_a_source_that_does_not_read_is_refused(run, tmp_path, word, message):
+    said = run.refused("train", "linear", "--source", word, "--strong", "a", "--weak", "b", "--out", tmp_path / "x")
+
+    assert said.startswith(message)
+
+
+def test_training_in_steps_leaves_a_report_and_no_state_behind(run, tables, tmp_path):
+    out = tmp_path / "mf"
+
+    run("train", "mf", "--data", tables["colours"], "--strong", "big", "--weak", "small", "--out", out)
+
+    assert (tmp_path / "mf-training" / "training.html").exists()
+    assert not (tmp_path / "mf.training").exists()
