@@ -21,6 +21,7 @@ from prefroute.benchmarks import load_benchmark
 from prefroute.checkpoint import save_checkpoint
 from prefroute.data import PromptKeys, contamination, read_columns
 from prefroute.embed import open_embedder
+from prefroute.evaluate import Fitted, evaluate
 from prefroute.policy import Threshold
 from prefroute.prompts import is_train_half
 from prefroute.routers.experts import Experts
@@ -67,16 +68,32 @@ def main() -> None:
     mixture = Mixture(tuple(part.source for part in parts))
     router = Experts("strong", "weak", open_embedder("static"), bits=15, folds=5).fit(mixture)
     alpha = _threshold(router, mixture)
+    training = PromptKeys.of(mixture.prompts)
     save_checkpoint(
         router,
         args.out,
-        training=PromptKeys.of(mixture.prompts),
+        training=training,
         training_data=[_entry(part) for part in parts],
+        metrics=_held_out_figures(router, training, args.data),
         policy=Threshold(alpha),
         notes=NOTES,
         licence="Apache-2.0",
     )
     print(f"{args.out}: {mixture}, threshold {alpha:.4f}")
+
+
+def _held_out_figures(router: Experts, training: PromptKeys, data: Path) -> dict[str, str]:
+    """APGR with its 95% interval on the questions of each benchmark that were not trained on, beside prompt length."""
+    figures = {}
+    for name in (*BENCHMARKS, "mt-bench"):
+        report = evaluate([Fitted("default", router, training)], load_benchmark(name, data))
+        rows = {row["router"]: row for row in report.rows}
+        found, length = rows["default"], rows["length"]
+        figures[f"APGR on {name}, {found['n']} held-out questions"] = (
+            f"{found['apgr']:.3f} [{found['apgr_low']:.3f}, {found['apgr_high']:.3f}]; length {length['apgr']:.3f} "
+            f"[{length['apgr_low']:.3f}, {length['apgr_high']:.3f}]; random 0.5"
+        )
+    return figures
 
 
 def _threshold(router: Experts, mixture: Mixture) -> float:
