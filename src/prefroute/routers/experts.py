@@ -25,10 +25,10 @@ import numpy as np
 from prefroute.data import win_examples
 from prefroute.errors import CheckpointError
 from prefroute.routers._ridge import STRENGTHS, ridge_path
+from prefroute.routers._view_router import ViewRouter
 from prefroute.routers._views import TENSORS, Head, Heads, Views, fit_head, logistic_link, sigmoid, training_views
-from prefroute.routers.base import Router, RouterState, check_data, check_prompts, checked_arrays
-from prefroute.routers.linear import check_view_parameters, inner_folds
-from prefroute.types import Battles, Embedder, FloatArray, IndexArray, Mixture, Outcomes
+from prefroute.routers.base import RouterState, check_data, check_prompts, checked_arrays
+from prefroute.types import Battles, FloatArray, IndexArray, Mixture, Outcomes
 
 __all__ = ["Experts"]
 
@@ -37,19 +37,12 @@ _GATE_STEPS = 12
 _TEMPERATURES = tuple(2.0**k for k in range(0, 8))
 
 
-class Experts(Router):
+class Experts(ViewRouter):
     """A linear expert for each source, mixed by a gate, with a generalist for what looks like no source.
 
     Fitted on battles or outcomes that are no mixture, it has one expert and no gate, and is the `linear` router.
 
-    Args:
-        strong: Name of the strong model.
-        weak: Name of the weak model.
-        embedder: Gives the embedding view.
-        ngrams: Longest word n-gram, 1 to 5.
-        bits: n-grams are hashed into `2**bits` buckets, 8 to 24.
-        folds: Folds of the inner cross-validation, 2 to 100.
-        seed: Draws the folds.
+    Parameters are those of `ViewRouter`.
 
     Attributes:
         sources_: Names of the sources, s strings.
@@ -66,27 +59,6 @@ class Experts(Router):
     """
 
     kind: ClassVar[str] = "experts"
-    uses_embedder: ClassVar[bool] = True
-    learns_from = (Battles, Outcomes, Mixture)
-
-    def __init__(
-        self,
-        strong: str,
-        weak: str,
-        embedder: Embedder,
-        *,
-        ngrams: int = 2,
-        bits: int = 16,
-        folds: int = 10,
-        seed: int = 0,
-    ) -> None:
-        self.strong = strong
-        self.weak = weak
-        self.embedder = embedder
-        self.ngrams = ngrams
-        self.bits = bits
-        self.folds = folds
-        self.seed = seed
 
     def fit(self, data: Battles | Outcomes | Mixture) -> Self:
         """Learn the experts, the generalist and the gate.
@@ -96,10 +68,10 @@ class Experts(Router):
             DataError: If a source does not compare its pair, or every label is the same.
         """
         check_data(self, data)
-        check_view_parameters(self.ngrams, self.bits, self.folds)
+        self._check_parameters()
         examples = win_examples(data, self.strong, self.weak)
         scaling, views = training_views(self.embedder, examples.prompts, self.ngrams, self.bits)
-        folds = inner_folds(examples.prompts, self.folds, self.seed)
+        folds = self._inner_folds(examples.prompts)
         win, weight, source = examples.win, examples.weight, examples.source
         everything = np.arange(len(win))
         parts = [np.flatnonzero(source == s) for s in range(len(examples.sources))]

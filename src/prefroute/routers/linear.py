@@ -17,27 +17,20 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from prefroute.data import prompt_folds, win_examples
-from prefroute.errors import ConfigError
+from prefroute.data import win_examples
 from prefroute.routers._ridge import STRENGTHS
+from prefroute.routers._view_router import ViewRouter
 from prefroute.routers._views import TENSORS, VIEWS, Heads, fit_head, logistic_link, sigmoid, training_views
-from prefroute.routers.base import Router, RouterState, check_data, check_prompts, checked_arrays
-from prefroute.types import Battles, Embedder, FloatArray, IndexArray, Mixture, Outcomes
+from prefroute.routers.base import RouterState, check_data, check_prompts, checked_arrays
+from prefroute.types import Battles, FloatArray, Mixture, Outcomes
 
-__all__ = ["Linear", "check_view_parameters", "inner_folds"]
+__all__ = ["Linear"]
 
 
-class Linear(Router):
+class Linear(ViewRouter):
     """Stacked ridge regressions on n-grams, embedding and surface counts.
 
-    Args:
-        strong: Name of the strong model.
-        weak: Name of the weak model.
-        embedder: Gives the embedding view.
-        ngrams: Longest word n-gram, 1 to 5.
-        bits: n-grams are hashed into `2**bits` buckets, 8 to 24.
-        folds: Folds of the inner cross-validation, 2 to 100.
-        seed: Draws the folds.
+    Parameters are those of `ViewRouter`.
 
     Attributes:
         strengths_: The ridge strength that was chosen for each view.
@@ -51,27 +44,6 @@ class Linear(Router):
     """
 
     kind: ClassVar[str] = "linear"
-    uses_embedder: ClassVar[bool] = True
-    learns_from = (Battles, Outcomes, Mixture)
-
-    def __init__(
-        self,
-        strong: str,
-        weak: str,
-        embedder: Embedder,
-        *,
-        ngrams: int = 2,
-        bits: int = 16,
-        folds: int = 10,
-        seed: int = 0,
-    ) -> None:
-        self.strong = strong
-        self.weak = weak
-        self.embedder = embedder
-        self.ngrams = ngrams
-        self.bits = bits
-        self.folds = folds
-        self.seed = seed
 
     def fit(self, data: Battles | Outcomes | Mixture) -> Self:
         """Learn from the rows that compare `strong` with `weak`; in a mixture, from each source's own pair.
@@ -81,11 +53,11 @@ class Linear(Router):
             DataError: If no row compares the pair, or every label is the same.
         """
         check_data(self, data)
-        check_view_parameters(self.ngrams, self.bits, self.folds)
+        self._check_parameters()
         examples = win_examples(data, self.strong, self.weak)
         scaling, views = training_views(self.embedder, examples.prompts, self.ngrams, self.bits)
         target = examples.win - np.average(examples.win, weights=examples.weight)
-        folds = inner_folds(examples.prompts, self.folds, self.seed)
+        folds = self._inner_folds(examples.prompts)
         head = fit_head(views, target, examples.weight, folds, STRENGTHS)
         self.heads_ = Heads.of(scaling, [head.coefs], self.ngrams)
         self.link_ = logistic_link(head.held_out, examples.win, examples.weight)
@@ -110,20 +82,3 @@ class Linear(Router):
         self.link_ = arrays["link"]
         self.strengths_ = dict(state.meta["strengths"])
         return self
-
-
-def check_view_parameters(ngrams: int, bits: int, folds: int) -> None:
-    """Refuse parameters of the views that are out of range.
-
-    Raises:
-        ConfigError: The first that is.
-    """
-    for name, value, low, high in (("ngrams", ngrams, 1, 5), ("bits", bits, 8, 24), ("folds", folds, 2, 100)):
-        if not (isinstance(value, int) and low <= value <= high):
-            raise ConfigError(f"`{name}` must be a whole number from {low} to {high}, got {value!r}.")
-
-
-def inner_folds(prompts: Sequence[str], folds: int, seed: int) -> IndexArray:
-    """Folds with duplicates together; rows alternate where there are too few different prompts for folds."""
-    found = prompt_folds(prompts, folds, seed)
-    return found if len(np.unique(found)) > 1 else np.arange(len(prompts)) % 2
