@@ -349,6 +349,7 @@ class TestWarnings:
         assert report.warnings == [
             "flat: scores are nearly constant: one value holds 100% of the questions",
             "flat: its interval [0.500, 0.500] includes random's 0.5: not shown to be better than chance",
+            "flat: worse than prompt length alone",
         ]
 
     def test_scores_in_a_narrow_range_are_named(self):
@@ -364,8 +365,14 @@ class TestWarnings:
 
         report = evaluate([Fitted("wrong", Wrong(), PromptKeys.of([]))], bench(), n_boot=50)
 
-        assert len(report.warnings) == 1
-        assert report.warnings[0].startswith("wrong: worse than random")
+        first, second = report.warnings
+        assert first.startswith("wrong: worse than random")
+        assert second == "wrong: worse than prompt length alone"
+
+    def test_a_router_of_many_pairs_is_not_said_to_be_of_another(self):
+        report = evaluate([Fitted("all", Told("strong", "weak"), PromptKeys.of([]))], bench(), n_boot=50)
+
+        assert not any("another pair" in warning for warning in report.warnings)
 
     def test_unknown_training_prompts_and_another_pair_are_said(self):
         report = evaluate([Fitted("lost", Told("x", "y"), None)], bench(), n_boot=50)
@@ -468,7 +475,8 @@ class TestReport:
         text = evaluate([flat], bench(subjects=True), protocol=Gold(20), n_boot=20).to_markdown()
 
         assert (
-            "- 180 questions evaluated, 0 left out (seen in training, or not observed), routers trained on 20" in text
+            "- 180 questions evaluated, 0 left out (0 seen in training, 0 by the benchmark's own rules), routers"
+            in text
         )
         assert "- Reference rows use what a router may not see; they are not routers." in text
         assert "\nWarnings:\n- flat: scores are nearly constant" in text

@@ -27,8 +27,8 @@ JUDGE_SCORE = Unit(1.0, 10.0, "judge score")
 
 _SOURCE = "github.com/lm-sys/RouteLLM, routellm/evals"
 _HOW = (
-    "Get them with `git clone https://github.com/lm-sys/RouteLLM` and name its folder routellm/evals, or bring "
-    "routellm_benchmarks/*.parquet."
+    "Get them with: prefroute data fetch routellm-benchmarks (or name a clone's folder routellm/evals, or bring "
+    "routellm_benchmarks/*.parquet)."
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefroute.cli.opening import open_router, saved_threshold
 from prefroute.cli.options import JsonTo
-from prefroute.cli.output import Output, shorten
+from prefroute.cli.output import Output, own_command, shorten
 
 if TYPE_CHECKING:
     from prefroute.checkpoint import Checkpoint
@@ -22,13 +22,16 @@ _STANDS_FOR = {"strong": "gpt-4-1106-preview", "weak": "mixtral-8x7b-instruct-v0
 _CHARS_PER_TOKEN = 4  # the usual rule of thumb for English; the demo says that its costs are estimates
 _LONG = 1000  # characters from which a prompt's length is shown
 _PROMPT_WIDTH = 46  # columns of the terminal
+_KIND_WIDTH = 11
+_OTHER_COLUMNS = 39  # what kind, win rate, model and the lines between take
 _NEXT = """\
 Next:
-  prefroute route "Your own prompt"
-  prefroute calibrate default --prompts FILE --strong-share 0.3
-  prefroute train linear --data FILE --strong A --weak B --out runs/linear
-  prefroute evaluate default --benchmark mmlu --data DIR
-  prefroute --help"""
+  {command} route "Your own prompt"
+  {command} calibrate default --prompts FILE --strong-share 0.3
+  {command} train linear --data FILE --strong A --weak B --out runs/linear
+  {command} data fetch routellm-benchmarks
+  {command} evaluate default --benchmark mmlu --data data/routellm-benchmarks
+  {command} --help"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +125,15 @@ def _show(
     from prefroute.prices import MEAN_TOKENS_OUT
 
     router = checkpoint.router
+    room = min(_PROMPT_WIDTH, max(output.width - _OTHER_COLUMNS, _KIND_WIDTH))  # columns for the prompt
     table = Table(title=f"{router.strong} or {router.weak}?", title_justify="left")
-    table.add_column("kind", no_wrap=True)
-    table.add_column("prompt", no_wrap=True, overflow="ellipsis", max_width=_PROMPT_WIDTH)
-    table.add_column("win rate", justify="right")
-    table.add_column("goes to", no_wrap=True)
+    table.add_column("kind", no_wrap=True, min_width=_KIND_WIDTH)
+    table.add_column("prompt", no_wrap=True, overflow="ellipsis", max_width=room)
+    table.add_column("win rate", justify="right", no_wrap=True, min_width=len("win rate"))
+    table.add_column("goes to", no_wrap=True, min_width=len("goes to"))
     for row in routed:
         size = f"({len(row.prompt):,} characters) " if len(row.prompt) > _LONG else ""
-        shown = size + shorten(row.prompt, _PROMPT_WIDTH) or "(nothing)"
+        shown = size + shorten(row.prompt, room) or "(nothing)"
         model = router.strong if row.is_strong else router.weak
         style = "bold" if row.is_strong else "dim"
         table.add_row(row.kind, Text(shown), f"{row.win_rate:.3f}", Text(model, style=style))
@@ -155,4 +159,4 @@ def _show(
         "Twenty prompts show how it works, not how good it is: no answer was made or judged here. The router's model "
         "card says what it was trained on; prefroute evaluate measures it.\n"
     )
-    output.say(_NEXT)
+    output.say(_NEXT.format(command=own_command()))

@@ -11,7 +11,7 @@ import typer
 
 from prefroute.cli.opening import is_kind, make_router, open_cached_embedder, open_router
 from prefroute.cli.options import ConfigFile, DataDir, EmbedderSpec, JsonTo, Params, Seed, parse_params, read_config
-from prefroute.cli.output import Bar, Output, check_writable, write_text
+from prefroute.cli.output import Bar, Output, check_extra, check_writable, write_text
 from prefroute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from prefroute.types import Embedder
 
 __all__ = ["evaluate"]
+
+_DROPPED_FIRST = ("paper APGR", "USD/1k at CPT50", "USD/1k at CPT80", "vs random", "AIQ", "CPT80")
 
 Routers = Annotated[
     list[str], typer.Argument(metavar="ROUTER...", help="A checkpoint folder, 'default', or a kind such as knn.")
@@ -73,8 +75,12 @@ def evaluate(
     for option, path in (("--html", html), ("--plot", plot), ("--markdown", markdown)):
         if path is not None:
             check_writable(path, option)
+    check_extra("--html", html, "plotly")
+    check_extra("--plot", plot, "matplotlib")
     settings = read_config(config)
     chosen_seed = settings.seed if seed is None else seed
+    if data is not None and str(data) in ("", "."):
+        raise ConfigError("--data is empty or '.': name the folder that holds routellm_benchmarks/, or leave it out.")
     folder = data or settings.data_dir or default_data_dir()
     protocol = _protocol(train_on, gold, folds, settings.evaluate)
     names = benchmark or settings.evaluate.benchmarks
@@ -171,6 +177,25 @@ def _for_one(path: Path, benchmark: str | None) -> Path:
     return path if benchmark is None else path.with_stem(f"{path.stem}-{Path(benchmark).stem}")
 
 
+def _fitting(cells: list[list[str]], width: int) -> list[list[str]]:
+    """The table without the columns, from the least needed, that do not fit; figures are never cut.
+
+    What was left out stands in --json, --markdown and --html.
+    """
+    dropped: list[str] = []
+    while _breadth(cells) > width and len(dropped) < len(_DROPPED_FIRST):
+        dropped.append(_DROPPED_FIRST[len(dropped)])
+        kept = [i for i, name in enumerate(cells[0]) if name not in dropped]
+        cells = [[row[i] for i in kept] for row in cells]
+    return cells
+
+
+def _breadth(cells: list[list[str]]) -> int:
+    """Columns of the terminal that the table takes, with two between columns."""
+    parts = (max(len(part) for row in column for part in row.split(" [")) + 3 for column in zip(*cells, strict=True))
+    return sum(parts)
+
+
 def _show(report: Report, output: Output) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -178,10 +203,10 @@ def _show(report: Report, output: Output) -> None:
 
     from prefroute.evaluate import table
 
-    head, *body = table(report.rows)
+    head, *body = _fitting(table(report.rows), output.width)
     shown = Table(title=report.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(head):
-        shown.add_column(name, justify="right" if i else "left")
+        shown.add_column(name, justify="right" if i else "left", no_wrap=True)
     for cells in body:
         shown.add_row(*(Text(cell.replace(" [", "\n[")) for cell in cells))  # the interval under its figure
     output.say(shown)

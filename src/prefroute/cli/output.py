@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from prefroute.errors import ConfigError
+from prefroute.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
 
-__all__ = ["Bar", "Output", "shorten", "write_text"]
+__all__ = ["Bar", "Output", "check_extra", "check_writable", "own_command", "shorten", "write_text"]
 
 _PIPE_WIDTH = 176  # columns of a table that is not printed to a terminal
 
@@ -40,6 +42,11 @@ class Output:
         stream = sys.stderr if json_to == "-" else sys.stdout
         width = None if stream.isatty() else _PIPE_WIDTH
         self.console: Console = Console(file=stream, width=width, highlight=False)
+
+    @property
+    def width(self) -> int:
+        """Columns that a table may take."""
+        return self.console.width
 
     def say(self, *what: RenderableType) -> None:
         """Print for people."""
@@ -73,6 +80,25 @@ def check_writable(path: Path, option: str) -> None:
         raise ConfigError(f"{option} must be a file, got the folder {str(path)!r}.")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"{option}: no folder {str(path.parent)!r} to write {path.name!r} into. Make it first.")
+
+
+def check_extra(option: str, path: Path | None, module: str) -> None:
+    """Refuse a picture or page whose library is missing, before any work is done.
+
+    Raises:
+        MissingExtraError: If the option is used and the library of the extra `plot` is not installed.
+    """
+    if path is not None and importlib.util.find_spec(module) is None:
+        raise MissingExtraError(f"The option {option}", "plot")
+
+
+def own_command() -> str:
+    """What to type to run this program again: its bare name, or its path where the shell would not find it."""
+    if shutil.which("prefroute"):
+        return "prefroute"
+    beside = Path(sys.executable).with_name("prefroute")
+    near = beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside
+    return str(near)
 
 
 def write_text(path: Path, text: str) -> None:

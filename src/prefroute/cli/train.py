@@ -28,7 +28,12 @@ __all__ = ["train"]
 
 _T = TypeVar("_T")
 
-Kind = Annotated[str | None, typer.Argument(metavar="[KIND]", help="A registered kind, such as linear or knn.")]
+Kind = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[KIND]", help="linear (first choice), experts, knn, sw_ranking, mf, bert, causal_llm, or a plug-in's."
+    ),
+]
 Tables = Annotated[
     list[Path] | None,
     typer.Option("--data", metavar="PATH", help="Table of battles or outcomes. Repeatable: rows are added."),

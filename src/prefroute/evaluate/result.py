@@ -61,7 +61,8 @@ class Report:
         weak = figure(row, "weak_quality", digits=2)
         said = [
             f"Strong {row['strong']}: {strong}; weak {row['weak']}: {weak} ({unit}).",
-            f"{row['n']:,} questions evaluated, {row['n_left_out']:,} left out (seen in training, or not observed)"
+            f"{row['n']:,} questions evaluated, {row['n_left_out']:,} left out ({row['n_seen']:,} seen in training, "
+            f"{row['n_left_out'] - row['n_seen']:,} by the benchmark's own rules)"
             + (f", routers trained on {row['train_n']:,} rows." if row["train_n"] is not None else "."),
             str(self.provenance["intervals"]),
             *(f"Note: {note}." for note in self.provenance["notes"]),

@@ -108,6 +108,7 @@ def _shared(
         "seed": seed,
         "n": len(scored.rows),
         "n_left_out": scored.n_left_out,
+        "n_seen": scored.n_left_out - benchmark.n_left_out,
         "train_n": scored.train_n,
         "embedder": None,
         "strong": benchmark.strong,
@@ -165,6 +166,9 @@ def _warnings(row: Row, scored: Scored) -> list[str]:
         said.append(f"its interval [{low:.3f}, {high:.3f}] includes random's 0.5: not shown to be better than chance")
     elif high < 0.5:
         said.append(f"worse than random: its interval [{low:.3f}, {high:.3f}] lies below 0.5")
+    than_length = row["vs_length"] or {"high": None}
+    if than_length["high"] is not None and than_length["high"] < 0:
+        said.append("worse than prompt length alone")
     if row["undefined_share"] > 0.01:
         said.append(f"the strong model is not better in {row['undefined_share']:.0%} of the resamples, left out")
     return said

@@ -23,6 +23,9 @@ from prefroute.types import Embedder, FloatArray, IndexArray
 
 __all__ = ["Entrant", "Fitted", "Kind", "Progress", "Scored", "rank_share", "score"]
 
+PLACEHOLDERS = ("strong", "weak")
+"""What a router calls its pair that was trained on several: the classes, not two models."""
+
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
 
@@ -217,7 +220,7 @@ def _prepare(scored: Scored, entrant: Entrant, benchmark: Benchmark) -> None:
     if entrant.training is None:
         warnings.append("nothing is known of its training prompts: questions that it was trained on may be among these")
     pair = (entrant.router.strong, entrant.router.weak)
-    if pair != (benchmark.strong, benchmark.weak):
+    if pair not in {(benchmark.strong, benchmark.weak), PLACEHOLDERS}:
         warnings.append(f"trained for {pair[0]} / {pair[1]}, scored on another pair")
 
 
