@@ -190,9 +190,17 @@ def _fitting(cells: list[list[str]], width: int) -> list[list[str]]:
     return cells
 
 
+def _lines(cell: str) -> str:
+    """The cell with the interval under its figure."""
+    return cell.replace(" [", "\n[")
+
+
 def _breadth(cells: list[list[str]]) -> int:
     """Columns of the terminal that the table takes, with two between columns."""
-    parts = (max(len(part) for row in column for part in row.split(" [")) + 3 for column in zip(*cells, strict=True))
+    parts = (
+        max(len(part) for cell in column for part in _lines(cell).split("\n")) + 3
+        for column in zip(*cells, strict=True)
+    )
     return sum(parts)
 
 
@@ -208,7 +216,7 @@ def _show(report: Report, output: Output) -> None:
     for i, name in enumerate(head):
         shown.add_column(name, justify="right" if i else "left", no_wrap=True)
     for cells in body:
-        shown.add_row(*(Text(cell.replace(" [", "\n[")) for cell in cells))  # the interval under its figure
+        shown.add_row(*(Text(_lines(cell)) for cell in cells))
     output.say(shown)
     for line in (*report.facts, *report.differences, *(f"Warning: {text}" for text in report.warnings)):
         output.say(Text(line))
