@@ -29,8 +29,9 @@ seed: 0
 #   timeout_s: 60
 
 train:
-  # A registered kind: length, sw_ranking, knn, linear ...
+  # A registered kind: linear, experts, knn, sw_ranking, mf, bert, causal_llm ...
   router: linear
+  # Needed, here or on the command line: data, strong, weak and out.
   # Tables of battles or outcomes: Parquet, CSV or JSONL.
   # data: [battles.parquet]
   # strong: gpt-4-1106-preview
