@@ -169,6 +169,8 @@ def policy_from_dict(stored: Mapping[str, Any]) -> Policy:
         >>> policy_from_dict({"kind": "threshold", "alpha": 0.25})
         Threshold(alpha=0.25)
     """
+    if not isinstance(stored, Mapping):
+        raise ConfigError(f"A stored policy must be an object with a `kind`, got {type(stored).__name__}.")
     kind = str(stored.get("kind"))
     if kind not in _KINDS:
         raise ConfigError(nearest(kind, _KINDS, "policy"))

@@ -242,10 +242,10 @@ class Source:
         data: The table.
         strong: The strong model's name in this table; another source may have another strong model.
         weak: The weak model's name in this table.
-        weight: How much a row counts, > 0.
+        weight: How much a row counts, from 1e-6 to 1e6.
 
     Raises:
-        DataError: If the weight is not positive.
+        DataError: If the weight is out of range.
     """
 
     name: str
@@ -256,8 +256,8 @@ class Source:
 
     def __post_init__(self) -> None:
         """Check the weight once; see Raises."""
-        if not 0 < self.weight < np.inf:
-            raise DataError(f"The weight of source {self.name!r} must be > 0, got {self.weight}. Leave the source out.")
+        if not 1e-6 <= self.weight <= 1e6:
+            raise DataError(f"The weight of source {self.name!r} must be from 1e-6 to 1e6, got {self.weight}.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -30,7 +30,7 @@ def outcomes(quality=((1.0, 0.0),), cost=None):
         (lambda: Battles.of(["a", "b"], ["x", "x"], ["y", "y"], [1.0]), r"`outcome` must have shape \(n_battles,\)"),
         (lambda: Battles(["a"], PAIR, np.array([5], np.int32), np.array([0], np.int32), np.ones(1)), "in \\[0, 2\\)"),
         (lambda: Mixture(()), "A mixture needs at least one source, got none."),
-        (lambda: Source("s", outcomes(), *PAIR, weight=0), "The weight of source 's' must be > 0, got 0"),
+        (lambda: Source("s", outcomes(), *PAIR, weight=0), "The weight of source 's' must be from 1e-6 to 1e6, got 0"),
         (lambda: Mixture((Source("s", outcomes(), *PAIR),) * 2), "`sources` must hold each name once, got 's' twice"),
         (lambda: outcomes().column("smal"), "Did you mean 'small'"),
     ],

@@ -6,6 +6,15 @@ stays quick.
 
 from __future__ import annotations
 
-from prefroute.cli.app import main
+import sys
 
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command that the words on the line name, and exit."""
+    try:
+        from prefroute.cli.app import main as run
+    except KeyboardInterrupt:  # Ctrl-C while the program was starting
+        sys.exit(130)
+    run()

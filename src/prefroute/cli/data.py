@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,8 +78,12 @@ def split(
     is_test = split_by_hash(table.prompts, test_share, seed)
     parts = {"train": table.take(~is_test), "test": table.take(is_test)}
     out.mkdir(parents=True)
-    for name, part in parts.items():
-        write_table(part, out / f"{name}.{table_format}")
+    try:
+        for name, part in parts.items():
+            write_table(part, out / f"{name}.{table_format}")
+    except BaseException:
+        shutil.rmtree(out)  # half a split would be taken for a whole one
+        raise
     sizes = {name: len(part) for name, part in parts.items()}
     output.result({"schema": 1, "path": str(out), "seed": seed, "test_share": test_share, "n": sizes})
     output.say(f"Wrote {sizes['train']:,} training rows and {sizes['test']:,} test rows to {out}.")

@@ -75,6 +75,8 @@ def evaluate(
     for option, path in (("--html", html), ("--plot", plot), ("--markdown", markdown)):
         if path is not None:
             check_writable(path, option)
+    if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
+        raise ConfigError(f"--plot draws a .png or .svg file, got {plot.name!r}. Change the ending.")
     check_extra("--html", html, "plotly")
     check_extra("--plot", plot, "matplotlib")
     settings = read_config(config)

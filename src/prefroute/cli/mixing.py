@@ -69,6 +69,8 @@ def _parsed(word: str) -> SourceSpec:
         key, _, value = field.partition("=")
         if key not in ("strong", "weak", "weight"):
             raise ConfigError(f"--source {name}: {nearest(key, ('strong', 'weak', 'weight'), 'field')}")
+        if key in known:
+            raise ConfigError(f"--source {name}: {key} stands twice. Give it once.")
         known[key] = value
     try:
         weight = float(known.get("weight", "1"))

@@ -49,7 +49,7 @@ Params = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="Set a parameter of the router; VALUE is JSON. Repeatable."),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Drives every draw. Default: 0.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Drives every draw. Default: 0.")]
 
 
 def parse_params(words: Sequence[str] | None) -> dict[str, Any]:
@@ -74,6 +74,8 @@ def parse_params(words: Sequence[str] | None) -> dict[str, Any]:
             params[name] = json.loads(value)
         except json.JSONDecodeError:
             params[name] = value
+        except (ValueError, RecursionError) as exc:
+            raise ConfigError(f"--param {name}: a number or nesting out of all bounds.") from exc
     return params
 
 

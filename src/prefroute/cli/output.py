@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import shutil
 import sys
@@ -39,7 +40,7 @@ class Output:
         if json_to not in (None, "-"):
             check_writable(Path(json_to), "--json")
         self.json_to = json_to
-        stream = sys.stderr if json_to == "-" else sys.stdout
+        stream = (sys.stderr if json_to == "-" else sys.stdout) or io.StringIO()  # a closed stream swallows the words
         width = None if stream.isatty() else _PIPE_WIDTH
         self.console: Console = Console(file=stream, width=width, highlight=False)
 
@@ -102,10 +103,17 @@ def own_command() -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: beside it first, then renamed."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    """Write a whole file or nothing: beside it first, then renamed. A device or pipe is written to as it is."""
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        target.write_text(text, encoding="utf-8")
+        return
+    beside = target.with_name(f".{target.name}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def shorten(text: str, length: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import sys
@@ -13,7 +14,7 @@ from prefroute.errors import DataError
 
 __all__ = ["batches", "read_prompts"]
 
-_TABLES = {".parquet": "read_parquet", ".csv": "read_csv"}
+_TABLES = (".parquet", ".csv")
 
 
 def read_prompts(file: str) -> Iterator[str]:
@@ -27,6 +28,10 @@ def read_prompts(file: str) -> Iterator[str]:
         DataError: If the file cannot be read, or a row has no prompt.
     """
     if file == "-":
+        if sys.stdin is None:
+            raise DataError("Standard input is closed. Give a prompt, or --file FILE.")
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
         yield from _lines(sys.stdin, "standard input")
         return
     path = Path(file)
@@ -34,7 +39,7 @@ def read_prompts(file: str) -> Iterator[str]:
         raise DataError(f"No file {file!r} to read prompts from. Give a file, or '-' for standard input.")
     suffix = path.suffix.lower()
     if suffix in _TABLES:
-        yield from _table(path, _TABLES[suffix])
+        yield from _table(path)
         return
     with path.open(encoding="utf-8-sig") as stream:
         yield from _json_lines(stream, file) if suffix in (".jsonl", ".ndjson") else _lines(stream, file)
@@ -63,27 +68,19 @@ def _json_lines(stream: TextIO, name: str) -> Iterator[str]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as exc:
-            raise DataError(f"{name}, line {number}: not JSON ({exc.msg}). Each line holds one JSON object.") from exc
+        except (ValueError, RecursionError) as exc:
+            reason = exc.msg if isinstance(exc, json.JSONDecodeError) else "a number or nesting out of all bounds"
+            raise DataError(f"{name}, line {number}: not JSON ({reason}). Each line holds one JSON object.") from exc
         prompt = row.get("prompt") if isinstance(row, dict) else None
         if not isinstance(prompt, str):
             raise DataError(f'{name}, line {number}: no text under `prompt`. Each line looks like {{"prompt": ...}}.')
         yield prompt
 
 
-def _table(path: Path, reader: str) -> Iterator[str]:
-    import duckdb
+def _table(path: Path) -> Iterator[str]:
+    from prefroute.data import read_columns
 
-    try:
-        with duckdb.connect() as connection:
-            rows = connection.execute(f"SELECT prompt FROM {reader}(?)", [str(path)])  # noqa: S608 - a name of ours
-            number = 0
-            while chunk := rows.fetchmany(1024):
-                for (prompt,) in chunk:
-                    number += 1
-                    if not isinstance(prompt, str):
-                        raise DataError(f"{path}, row {number}: `prompt` must be text, got {type(prompt).__name__}.")
-                    yield prompt
-    except duckdb.Error as exc:
-        reason = str(exc).splitlines()[0][:200]
-        raise DataError(f"Cannot read a `prompt` column from {str(path)!r}: {reason}") from exc
+    for number, prompt in enumerate(read_columns(path, ["prompt"])["prompt"], 1):
+        if not isinstance(prompt, str):
+            raise DataError(f"{path}, row {number}: `prompt` must be text, got nothing. Fill it or drop the row.")
+        yield prompt

@@ -57,10 +57,12 @@ def route(
         raise ConfigError("Give a prompt or --file, not both.")
     if threshold is not None and strong_share is not None:
         raise ConfigError("Give --threshold or --strong-share, not both.")
-    if text is None and file is None and sys.stdin.isatty():
+    if text is None and file is None and sys.stdin is not None and sys.stdin.isatty():
         raise ConfigError('Nothing to route. Give a prompt, as in: prefroute route "What is 2 + 2?", or --file FILE.')
     checkpoint = open_router(router)
-    prompts: Iterator[str] | list[str] = iter([text]) if text is not None else read_prompts(file or "-")
+    prompts: Iterator[str] | list[str] = (
+        iter([text]) if text is not None else read_prompts("-" if file is None else file)
+    )
     if strong_share is not None:
         prompts = list(prompts)
         policy = _share_policy(checkpoint, prompts, strong_share)

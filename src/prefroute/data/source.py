@@ -13,6 +13,7 @@ import csv
 import glob
 import gzip
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,26 +145,31 @@ def explain(source: Source, error: Exception) -> DataError:
     return DataError(f"{names}: cannot be read ({_first_line(error)}). Write the file again or check its format.")
 
 
+def literal(file: Path) -> str:
+    """The path as DuckDB must be told it, which else takes `*`, `?` and `[` in a name for a pattern."""
+    return re.sub(r"([*?\[])", r"[\1]", str(file))
+
+
 def _reader(connection: Any, file: Path) -> str:
     """The table function that reads one file."""
     kind = _format(file)
     if file.stat().st_size == 0:
         raise DataError(f"{file.name}: the file is empty. Wanted: a table with a header and at least one row.")
     if kind == "parquet":
-        return f"read_parquet({text(str(file))})"
+        return f"read_parquet({text(literal(file))})"
     if kind == "csv":
         delimiter = "\t" if ".tsv" in file.suffixes else ","
         names = _csv_header(file, delimiter)
         types = ", ".join(f"{text(name)}: 'VARCHAR'" for name in names)
         return (
-            f"read_csv({text(str(file))}, auto_detect=false, header=true, delim={text(delimiter)}, quote='\"', "
+            f"read_csv({text(literal(file))}, auto_detect=false, header=true, delim={text(delimiter)}, quote='\"', "
             f"escape='\"', columns={{{types}}}, max_line_size={_MAX_CSV_LINE_BYTES}, "
             f"buffer_size={2 * _MAX_CSV_LINE_BYTES}, strict_mode=true)"
         )
     options = f"format='newline_delimited', maximum_object_size={_MAX_JSON_BYTES}"
     names = _json_keys(connection, file, options)
     types = ", ".join(f"{text(name)}: 'VARCHAR'" for name in names)
-    return f"read_json({text(str(file))}, {options}, columns={{{types}}})"
+    return f"read_json({text(literal(file))}, {options}, columns={{{types}}})"
 
 
 def _describe(connection: Any, file: Path, reader: str) -> dict[str, str]:
@@ -191,7 +197,7 @@ def _csv_header(file: Path, delimiter: str) -> list[str]:
 
 def _json_keys(connection: Any, file: Path, options: str) -> list[str]:
     """Every key of the file's objects: those of the first object in its order, then the others by name."""
-    objects = f"(SELECT json_keys(json) AS keys FROM read_ndjson_objects({text(str(file))}, {options}))"
+    objects = f"(SELECT json_keys(json) AS keys FROM read_ndjson_objects({text(literal(file))}, {options}))"
     try:
         first = connection.execute(f"SELECT keys FROM {objects} LIMIT 1").fetchall()
         every = connection.execute(f"SELECT DISTINCT unnest(keys) AS name FROM {objects} ORDER BY name").fetchall()
@@ -283,4 +289,5 @@ def _wanted() -> str:
 
 def _first_line(error: Exception) -> str:
     """The start of a foreign message: what follows may quote the file's content."""
-    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+    said = str(error).strip().split("{")[0].splitlines()
+    return said[0][:160] if said and said[0] else type(error).__name__

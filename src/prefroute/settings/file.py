@@ -88,7 +88,7 @@ class _Document:
     def _scalar(self, node: yaml.Node, key: _Key) -> Any:
         try:
             value = self.loader.construct_object(node)
-        except (yaml.YAMLError, ValueError, OverflowError):
+        except (yaml.YAMLError, ValueError, OverflowError, AttributeError, LookupError, TypeError):
             self.problems.append((node.start_mark.line + 1, f"{_dotted(key)}: not a plain value. Quote it as text"))
             return None
         if not isinstance(value, str) or "${" not in value:
@@ -208,7 +208,10 @@ def _dotted(key: _Key) -> str:
 
 def _resolved(settings: Settings, folder: Path) -> Settings:
     def under(path: Path | None) -> Path | None:
-        return None if path is None else folder / path.expanduser()
+        try:
+            return None if path is None else folder / path.expanduser()
+        except RuntimeError as exc:
+            raise ConfigError(f"{path}: there is no such user. Write the path out.") from exc
 
     train = settings.train.model_copy(
         update={"data": tuple(under(path) for path in settings.train.data), "out": under(settings.train.out)}
