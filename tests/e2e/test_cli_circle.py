@@ -216,3 +216,18 @@ def test_init_leaves_an_existing_file_alone(run):
 
     assert message == "'prefroute.yaml' exists and is left alone. Choose another name, or add --force."
     assert (run.folder / "prefroute.yaml").read_text() == "mine"
+
+
+def test_train_on_a_table_that_names_its_pair_strong_and_weak_means_the_benchmarks_pair(run, tmp_path):
+    rows = [f"made-up,q{i} {'prove' if i % 2 else 'say'},A,B,1,{i % 2},correct(0/1)" for i in range(40)]
+    head = "source,prompt,strong_model,weak_model,strong_score,weak_score,metric"
+    (tmp_path / "pairs.csv").write_text("\n".join([head, *rows]) + "\n")
+    test = "".join(f"other {i} {'prove' if i % 2 else 'say'},1,{i % 2}\n" for i in range(40))
+    (tmp_path / "test.csv").write_text("prompt,big,small\n" + test)
+
+    result = run(
+        "evaluate", "linear", "--benchmark", tmp_path / "test.csv", "--strong", "big", "--weak", "small",
+        "--train-on", tmp_path / "pairs.csv", "--json", "-",
+    )  # fmt: skip
+
+    assert json.loads(result.stdout)["results"][0]["apgr"] > 0.7

@@ -15,6 +15,7 @@ from prefroute.cli.output import Bar, Output, check_extra, check_writable, write
 from prefroute.errors import ConfigError
 
 if TYPE_CHECKING:
+    from prefroute.benchmarks import Benchmark
     from prefroute.evaluate import Entrant, Protocol, Report
     from prefroute.routers import Router
     from prefroute.settings.model import EvaluateSettings, Settings
@@ -84,7 +85,7 @@ def evaluate(
     if data is not None and str(data) in ("", "."):
         raise ConfigError("--data is empty or '.': name the folder that holds routellm_benchmarks/, or leave it out.")
     folder = data or settings.data_dir or default_data_dir()
-    protocol = _protocol(train_on, gold, folds, settings.evaluate)
+    _check_protocol(train_on, gold, folds)
     names = benchmark or settings.evaluate.benchmarks
     sets = [load_benchmark(name, folder, strong=strong, weak=weak) for name in names]
     with Bar("Evaluating") as bar:
@@ -93,7 +94,7 @@ def evaluate(
             run(
                 entrants,
                 questions,
-                protocol=protocol,
+                protocol=_protocol(train_on, gold, folds, settings.evaluate, questions),
                 seed=chosen_seed,
                 n_boot=settings.evaluate.n_boot,
                 date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
@@ -104,14 +105,25 @@ def evaluate(
     _write(reports, output, html, plot, markdown)
 
 
-def _protocol(train_on: Path | None, gold: int | None, folds: int | None, settings: EvaluateSettings) -> Protocol:
+def _check_protocol(train_on: Path | None, gold: int | None, folds: int | None) -> None:
+    """Refuse two ways to train at once.
+
+    Raises:
+        ConfigError: If more than one of the options is given.
+    """
+    if sum(value is not None for value in (train_on, gold, folds)) > 1:
+        raise ConfigError("Give one of --train-on, --gold and --folds: each says how kinds are trained.")
+
+
+def _protocol(
+    train_on: Path | None, gold: int | None, folds: int | None, settings: EvaluateSettings, benchmark: Benchmark
+) -> Protocol:
+    """How kinds are trained for this benchmark; a table that calls its pair strong and weak means this one's."""
     from prefroute.data import load
     from prefroute.evaluate import AsIs, Folds, Gold, TrainOn
 
-    if sum(value is not None for value in (train_on, gold, folds)) > 1:
-        raise ConfigError("Give one of --train-on, --gold and --folds: each says how kinds are trained.")
     if train_on is not None:
-        return TrainOn(load(train_on), train_on.name)
+        return TrainOn(load(train_on, strong=benchmark.strong, weak=benchmark.weak), train_on.name)
     if gold is None and folds is None:
         gold, folds = settings.gold, settings.folds
     if gold is not None:
