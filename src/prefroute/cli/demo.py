@@ -156,7 +156,7 @@ def _show(
             f"{MEAN_TOKENS_OUT} tokens out.)\n"
         )
     output.say(
-        "Twenty prompts show how it works, not how good it is: no answer was made or judged here. The router's model "
+        "These prompts show how it works, not how good it is: no answer was made or judged here. The router's model "
         "card says what it was trained on; prefroute evaluate measures it.\n"
     )
     output.say(_NEXT.format(command=own_command()))

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from prefroute.routers._sigmoid import sigmoid
 from prefroute.types import FloatArray, IndexArray
 
-__all__ = ["Factors", "Link", "fit_link", "fit_logistic", "pool_win_rates", "sigmoid"]
+__all__ = ["Factors", "Link", "fit_link", "fit_logistic", "pool_win_rates"]
 
 _NEWTON_STEPS = 50
 _LINK_CELLS = 20_000  # observed answers that the link is fitted on at most
@@ -97,11 +98,6 @@ def pool_win_rates(deltas: FloatArray) -> FloatArray:
         wins = sigmoid(block[:, :, None] - block[:, None, :])  # (b, m, m), one half against itself
         rates[begin : begin + _QUERIES] = (wins.sum(axis=2) - 0.5) / (m - 1)
     return rates
-
-
-def sigmoid(logits: FloatArray) -> FloatArray:
-    """1 / (1 + exp(-logits)) without overflow, same shape."""
-    return 0.5 * (1 + np.tanh(0.5 * logits))
 
 
 def fit_logistic(

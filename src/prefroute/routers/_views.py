@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from prefroute.routers._ridge import SparseRows, fit_ridge
+from prefroute.routers._sigmoid import sigmoid
 from prefroute.routers._text import SURFACE_FEATURES, ngram_ids, ngram_rows, surface
 from prefroute.routers.base import embed
 from prefroute.types import Embedder, FloatArray, IndexArray
 
-__all__ = ["TENSORS", "VIEWS", "Head", "Heads", "Scaling", "fit_head", "logistic_link", "sigmoid", "training_views"]
+__all__ = ["TENSORS", "VIEWS", "Head", "Heads", "Scaling", "fit_head", "logistic_link", "training_views"]
 
 Views: TypeAlias = tuple[SparseRows, FloatArray, FloatArray]
 
@@ -214,13 +215,6 @@ TENSORS = {
     "surface_coef": ("float64", 2),
 }
 """Names, types and dimensions of `Heads.arrays`, for `checked_arrays`."""
-
-
-def sigmoid(x: FloatArray) -> FloatArray:
-    """1 / (1 + exp(-x)), without overflow."""
-    e = np.exp(-np.abs(x))
-    value: FloatArray = np.where(x >= 0, 1 / (1 + e), e / (1 + e))
-    return value
 
 
 def logistic_link(gain: FloatArray, win: FloatArray, weight: FloatArray) -> FloatArray:

@@ -25,9 +25,11 @@ import numpy as np
 from prefroute.data import win_examples
 from prefroute.errors import CheckpointError
 from prefroute.routers._ridge import STRENGTHS, ridge_path
+from prefroute.routers._sigmoid import sigmoid
 from prefroute.routers._view_router import ViewRouter
-from prefroute.routers._views import TENSORS, Head, Heads, Views, fit_head, logistic_link, sigmoid, training_views
+from prefroute.routers._views import TENSORS, Head, Heads, Views, fit_head, logistic_link, training_views
 from prefroute.routers.base import RouterState, check_data, check_prompts, checked_arrays
+from prefroute.train.calibration import softmax
 from prefroute.types import Battles, FloatArray, IndexArray, Mixture, Outcomes
 
 __all__ = ["Experts"]
@@ -139,7 +141,7 @@ class Experts(ViewRouter):
 
     def _mix(self, answers: FloatArray) -> tuple[FloatArray, FloatArray]:
         temperature, slope, intercept = self.gate_
-        return _softmax(temperature * answers), sigmoid(slope * answers.max(axis=1, initial=-1.0) + intercept)
+        return softmax(temperature * answers), sigmoid(slope * answers.max(axis=1, initial=-1.0) + intercept)
 
 
 def _regression(views: Views, win: FloatArray, weight: FloatArray, folds: IndexArray, rows: IndexArray) -> Head:
@@ -175,7 +177,7 @@ def _fit_gate(views: Views, source: IndexArray, folds: IndexArray) -> FloatArray
         held_out[out] = _answers(_take(views, out), coefs)
     balance = 1 / member.sum(axis=0)[source]
     own = np.arange(len(source)), source
-    losses = [-balance @ np.log(_softmax(t * held_out)[own] + 1e-12) for t in _TEMPERATURES]
+    losses = [-balance @ np.log(softmax(t * held_out)[own] + 1e-12) for t in _TEMPERATURES]
     temperature = _TEMPERATURES[int(np.argmin(losses))]
 
     strange = np.empty(len(source))  # the strongest answer of gates that never saw the row's source
@@ -196,9 +198,3 @@ def _take(views: Views, rows: IndexArray) -> Views:
 def _dealt(folds: IndexArray) -> IndexArray:
     """The folds, or two by turns where a small source lies in one."""
     return folds if len(np.unique(folds)) > 1 else np.arange(len(folds)) % 2
-
-
-def _softmax(scores: FloatArray) -> FloatArray:
-    e = np.exp(scores - scores.max(axis=1, keepdims=True))
-    share: FloatArray = e / e.sum(axis=1, keepdims=True)
-    return share

@@ -19,8 +19,9 @@ import numpy as np
 
 from prefroute.data import win_examples
 from prefroute.routers._ridge import STRENGTHS
+from prefroute.routers._sigmoid import sigmoid
 from prefroute.routers._view_router import ViewRouter
-from prefroute.routers._views import TENSORS, VIEWS, Heads, fit_head, logistic_link, sigmoid, training_views
+from prefroute.routers._views import TENSORS, VIEWS, Heads, fit_head, logistic_link, training_views
 from prefroute.routers.base import RouterState, check_data, check_prompts, checked_arrays
 from prefroute.types import Battles, FloatArray, Mixture, Outcomes
 

@@ -26,9 +26,10 @@ import numpy.typing as npt
 from prefroute.errors import CheckpointError, ConfigError, DataError, MissingExtraError, nearest
 from prefroute.routers._mf_adding import AddedModel, Evidence, evidence_folds, fit_added
 from prefroute.routers._mf_data import Comparisons, comparisons, held_out_rows
-from prefroute.routers._mf_factors import Factors, Link, fit_link, pool_win_rates, sigmoid
+from prefroute.routers._mf_factors import Factors, Link, fit_link, pool_win_rates
 from prefroute.routers._mf_prompts import PromptView
 from prefroute.routers._mf_routellm import ROUTELLM_MODELS, read_routellm
+from prefroute.routers._sigmoid import sigmoid
 from prefroute.routers.base import (
     PoolRouter,
     RouterState,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from prefroute.errors import ConfigError
-from prefroute.routers._views import logistic_link, sigmoid
+from prefroute.routers._sigmoid import sigmoid
+from prefroute.routers._views import logistic_link
 from prefroute.routers.linear import Linear
 from prefroute.testing import HashEmbedder
 from prefroute.types import Mixture, Outcomes, Source
