@@ -1,0 +1,33 @@
+"""The journal: what the gateway did, who asked, and what they thought of it, in SQLite or PostgreSQL.
+
+The door is `open_journal` for a server and `open_database` for commands; `create_key`, `list_keys`, `revoke_key`;
+the rows. This room must not know how requests are served. SQLAlchemy is imported with it, Alembic only to migrate.
+"""
+
+from __future__ import annotations
+
+from prefroute.journal.feedback import FeedbackResult
+from prefroute.journal.journal import Journal, open_database, open_journal
+from prefroute.journal.keys import RIGHTS, Key, KeyRing, create_key, list_keys, revoke_key
+from prefroute.journal.redaction import PATTERNS, Redaction
+from prefroute.journal.rows import AttemptRow, FeedbackRow, RequestRow
+from prefroute.journal.statements import Storing
+
+__all__ = [
+    "PATTERNS",
+    "RIGHTS",
+    "AttemptRow",
+    "FeedbackResult",
+    "FeedbackRow",
+    "Journal",
+    "Key",
+    "KeyRing",
+    "Redaction",
+    "RequestRow",
+    "Storing",
+    "create_key",
+    "list_keys",
+    "open_database",
+    "open_journal",
+    "revoke_key",
+]

@@ -1,0 +1,175 @@
+"""The commands around the journal, as an operator runs them."""
+
+import json
+import sqlite3
+import time
+
+import pytest
+
+from prefroute.journal import AttemptRow, FeedbackRow, KeyRing, RequestRow, Storing, open_database
+from prefroute.journal.feedback import add_feedback
+from prefroute.journal.statements import write_rows
+from prefroute.prompts import prompt_hash
+
+CONFIG = """
+models:
+  big:
+    base_url: http://127.0.0.1:9/v1
+    usd_per_mtok_in: 10
+    usd_per_mtok_out: 30
+  small:
+    base_url: http://127.0.0.1:9/v1
+    usd_per_mtok_in: 1
+    usd_per_mtok_out: 2
+routes:
+  auto:
+    router: ROUTER
+    candidates: [big, small]
+journal:
+  url: sqlite:///journal.db
+"""
+
+
+@pytest.fixture
+def config(run, checkpoint):
+    (run.folder / "gateway.yaml").write_text(CONFIG.replace("ROUTER", str(checkpoint)))
+    return "gateway.yaml"
+
+
+@pytest.fixture
+def filled(run, config):
+    """Forty prompts, each answered by both models, embedded by the shipped embedder, scored by the client."""
+    from prefroute.embed import open_embedder
+
+    embedder = open_embedder("static")
+    engine = open_database("sqlite:///journal.db", run.folder)
+    now = time.time()
+    with engine.begin() as connection:
+        for i in range(80):
+            prompt, model = f"prompt number {i // 2} of ann@example.org", ("big", "small")[i % 2]
+            row = RequestRow(
+                f"r{i:03d}",
+                now - i * 3600,
+                "chat",
+                key_id=f"key_{i % 4}",
+                route="auto",
+                model=model,
+                attempts=[AttemptRow(model, "ok", 200, 0.5)],
+                status=200,
+                tokens_in=1000,
+                tokens_out=100,
+                cost_usd=0.013 if model == "big" else 0.0012,
+                scoring_s=0.001,
+                latency_s=0.5,
+                prompt=prompt,
+                prompt_hash=prompt_hash(prompt),
+                embedding=embedder.encode([prompt])[0].astype("<f2").tobytes(),
+                embedder=embedder.id,
+            )
+            write_rows(connection, [row], [], instance="i", storing=Storing(prompts=True, embeddings=True))
+            score = 1.0 if model == "big" else i // 2 % 2
+            add_feedback(connection, FeedbackRow(row.request_id, row.key_id, now, score=score))
+    engine.dispose()
+    return config
+
+
+def find(run, secret):
+    """Id of the good key with this secret."""
+    engine = open_database("sqlite:///journal.db", run.folder)
+    key = KeyRing(engine).find(secret.encode())
+    engine.dispose()
+    return key and key.key_id
+
+
+@pytest.mark.slow
+def test_a_key_is_made_listed_and_revoked(run, config):
+    made = json.loads(
+        run("keys", "create", config, "team", "--route", "auto", "--right", "explain", "--json", "-").stdout
+    )
+    assert find(run, made["secret"]) == made["key_id"]
+
+    shown = run("keys", "list", config).stdout
+    assert made["key_id"] in shown
+    assert made["secret"] not in shown
+
+    run("keys", "revoke", config, "team")
+    assert find(run, made["secret"]) is None
+    assert run.refused("keys", "revoke", config, "team") == "There is no key 'team'. See: prefroute keys list"
+
+
+def test_the_secret_is_the_last_line_of_what_is_printed(run, config):
+    lines = run("keys", "create", config, "team").stdout.splitlines()
+
+    assert find(run, lines[-1]) is not None
+
+
+def test_the_report_compares_costs(run, filled):
+    found = json.loads(run("report", filled, "--since", "30d", "--json", "-").stdout)
+    shown = run("report", "sqlite:///journal.db").stdout
+
+    assert found["n"] == 80
+    (cost,) = found["costs"]
+    # 80 requests of 1,000 and 100 tokens: 0.013 each at the prices of `big`; half went to `small` at 0.0012
+    assert cost["always_strong_usd"] == pytest.approx(1.04)
+    assert cost["cost_usd"] == pytest.approx(40 * 0.013 + 40 * 0.0012)
+    assert cost["saved_share"] == pytest.approx(1 - (0.568 + cost["router_usd"]) / 1.04)
+    assert "80 requests from" in shown
+    assert "always strong" not in shown  # a URL knows no prices
+
+
+@pytest.mark.slow
+def test_the_journal_is_pruned_deleted_and_redacted(run, filled):
+    assert "40 requests were deleted" in run("journal", "prune", filled, "--before", "39.5h").stdout
+    assert (
+        "2 requests were deleted" in run("journal", "delete", filled, "--request", "r000", "--request", "r001").stdout
+    )
+    assert "38 stored prompts were redacted" in run("journal", "redact", filled, "--pattern", "email").stdout
+    assert "38 stored prompts were dropped" in run("journal", "redact", filled, "--everything").stdout
+    assert "The journal has schema 0001." in run("journal", "upgrade", filled).stdout
+    key = json.loads(run("keys", "create", filled, "team", "--json", "-").stdout)["key_id"]
+    assert "0 requests were deleted" in run("journal", "delete", filled, "--key", key).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [(), ("--vectors", "vectors.safetensors")], ids=["text", "embeddings"])
+def test_feedback_trains_a_router(run, filled, words):
+    wrote = run("data", "from-journal", filled, "--out", "outcomes.parquet", *words).stdout
+    embedder = ("--embedder", "stored:vectors.safetensors") if words else ()
+
+    pair = ("--strong", "big", "--weak", "small", "--param", "k=5")
+    run("train", "knn", "--data", "outcomes.parquet", *pair, *embedder, "--out", "router")
+
+    assert "Wrote 40 rows to outcomes.parquet." in wrote
+    routed = run("route", "--router", "router", "a new prompt in words", "--json", "-").stdout
+    assert 0 <= json.loads(routed)["win_rate"] <= 1
+
+
+def test_a_locked_journal_is_one_line_too(run, config):
+    open_database("sqlite:///journal.db", run.folder).dispose()
+    other = sqlite3.connect(run.folder / "journal.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+
+    message = run.refused("keys", "create", config, "team", code=1)
+
+    other.close()
+    assert message == "The journal cannot be used now: OperationalError: database is locked. Try again later."
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("report", "sqlite:///nothing.db"), "There is no journal"),
+        (("report", "{config}", "--since", "yesterday"), "--since must be an age as in 7d, 12h, 30m, or a date"),
+        (("journal", "delete", "{config}"), "Give --request or --key, one of the two."),
+        (("journal", "redact", "{config}"), "Give --pattern or --everything, one of the two."),
+        (("journal", "delete", "{config}", "--key", "key_none"), "There is no key 'key_none'"),
+        (("data", "from-journal", "{config}"), "Give --out for outcomes, --battles for battles, or both."),
+        (("data", "from-journal", "{config}", "--battles", "b.csv"), "holds no feedback of the kind"),
+        (("keys", "create", "{config}", "x", "--right", "admin"), "Unknown right 'admin'"),
+        (("keys", "list", "no.yaml"), "no.yaml"),
+    ],
+)
+def test_a_mistake_is_one_line(run, config, words, message):
+    open_database("sqlite:///journal.db", run.folder).dispose()
+
+    assert message in run.refused(*(word.format(config=config) for word in words))
