@@ -39,7 +39,7 @@ def main() -> None:
     """Distil, quantise and write the model2vec folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--dim", type=int, default=256, help="dimensions kept by PCA")
+    parser.add_argument("--dim", type=int, default=128, help="dimensions kept by PCA")
     args = parser.parse_args()
 
     from model2vec.distill import distill

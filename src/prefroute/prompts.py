@@ -6,9 +6,15 @@ The rules here are conventions that files, splits and other people's scripts rel
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 
-__all__ = ["head_tail", "is_train_half", "normalise", "prompt_hash"]
+__all__ = ["MAX_CHARS", "head_tail", "is_train_half", "normalise", "pieces", "prompt_hash"]
+
+MAX_CHARS = 2048
+"""What `pieces` reads of a text: a longer one is cut to its head and tail."""
+
+_PIECE = re.compile(r"[!-/:-@\[-`{-~]|[^\s!-/:-@\[-`{-~]+")
 
 
 def normalise(prompt: str) -> str:
@@ -48,3 +54,15 @@ def head_tail(text: str, max_chars: int) -> str:
         return text
     tail = (max_chars - 1) // 3
     return f"{text[: max_chars - 1 - tail]} {text[len(text) - tail :]}"
+
+
+def pieces(text: str) -> list[str]:
+    """Words and signs of the text's head and tail, in order: split at white space and around ASCII punctuation.
+
+    BERT splits here too, whatever else it does, so the tokens of the pieces are the tokens of the whole.
+
+    Example:
+        >>> pieces("It's 4.5!")
+        ['It', "'", 's', '4', '.', '5', '!']
+    """
+    return _PIECE.findall(head_tail(text, MAX_CHARS))

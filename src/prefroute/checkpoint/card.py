@@ -17,6 +17,8 @@ def model_card(manifest: Mapping[str, Any], folder: str) -> str:
         folder: Name of the checkpoint's folder, for the example.
     """
     embedder = manifest["embedder"]
+    metrics = dict(manifest["metrics"])
+    thresholds = metrics.pop("thresholds") if _is_table(metrics.get("thresholds")) else {}
     parts = [
         f"# {manifest['kind']} router: {manifest['strong']} or {manifest['weak']}",
         f"Scores a prompt with the probability that the answer of `{manifest['strong']}` is preferred to that of "
@@ -30,7 +32,8 @@ def model_card(manifest: Mapping[str, Any], folder: str) -> str:
         "## Training data",
         _training(manifest["training_data"]),
         "## Metrics",
-        _table(list(manifest["metrics"].items())) if manifest["metrics"] else "None were recorded when it was saved.",
+        _table(list(metrics.items())) if metrics else "None were recorded when it was saved.",
+        _thresholds(thresholds) if thresholds else "",
         "## Limits",
         "A router knows prompts like those it was trained on, answered by the models it was trained on. Far from them "
         "its scores mean little: evaluate it on your own prompts before you rely on it, and calibrate its threshold "
@@ -42,6 +45,18 @@ def model_card(manifest: Mapping[str, Any], folder: str) -> str:
         'print(router.win_rate(["What is 2 + 2?"]))\n```',
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _is_table(value: Any) -> bool:
+    """Whether it can be shown as shares and thresholds; metrics are whatever the caller gave."""
+    return isinstance(value, Mapping) and all(isinstance(alpha, float) for alpha in value.values())
+
+
+def _thresholds(thresholds: Mapping[str, float]) -> str:
+    rows = [f"| {float(share):.0%} | {alpha:.4f} |" for share, alpha in thresholds.items()]
+    said = "The win rate above which a share of the training prompts lies, every source counting the same. Your own "
+    said += "traffic is another mix: calibrate on it where you can."
+    return "\n".join(["## Thresholds", "", said, "", "| strong calls | threshold |", "|---|---|", *rows])
 
 
 def _table(rows: list[tuple[str, Any]]) -> str:

@@ -57,7 +57,7 @@ class Checkpoint:
         router: The fitted router.
         fingerprint: Names it (`prefroute.checkpoint.fingerprint`).
         policy: The policy that was calibrated for it, or None.
-        training: Hashes of the prompts that it learned from, or None where they were not kept.
+        training: Hashes of the prompts that it learned from, or None where they were not kept or not asked for.
         manifest: The content of `router.json`.
     """
 
@@ -74,7 +74,12 @@ def load(folder: str | Path, *, embedder: Embedder | None = None) -> Router:
 
 
 def open_checkpoint(
-    folder: str | Path, *, embedder: Embedder | None = None, opener: Opener | None = None
+    folder: str | Path,
+    *,
+    embedder: Embedder | None = None,
+    opener: Opener | None = None,
+    known: Mapping[str, Router] | None = None,
+    with_training: bool = True,
 ) -> Checkpoint:
     """The router in a checkpoint's folder with all that was saved beside it.
 
@@ -83,6 +88,8 @@ def open_checkpoint(
             folder of that name).
         embedder: Takes the place of the one that the checkpoint names; must have its id and dimensions.
         opener: Opens the embedder by its spec; `prefroute.embed.open_embedder` by default.
+        known: Routers by fingerprint; where the folder holds one of them, it is taken and no second one is made.
+        with_training: Whether the hashes of the training prompts are wanted; to score, they are not.
 
     Raises:
         CheckpointError: If the folder is missing, damaged, too new or not a checkpoint; if a tensor is missing,
@@ -93,18 +100,19 @@ def open_checkpoint(
     arrays = _tensors(root / WEIGHTS)
     _check_tensors(arrays, manifest["tensors"])
     state = RouterState(arrays=arrays, meta=manifest["meta"])
-    known = manifest["embedder"]
-    name = fingerprint_of(manifest["kind"], manifest["params"], known and known["id"], state)
+    embedded = manifest["embedder"]
+    name = fingerprint_of(manifest["kind"], manifest["params"], embedded and embedded["id"], state)
     if name != manifest["fingerprint"]:
         raise CheckpointError(
             f"{str(folder)!r} does not hold the router that it names: fingerprint {manifest['fingerprint'][:12]} is "
             f"written, {name[:12]} was found. Copy the folder again."
         )
+    router = (known or {}).get(name)
     return Checkpoint(
-        router=_router(manifest, state, embedder, opener),
+        router=_router(manifest, state, embedder, opener) if router is None else router,
         fingerprint=name,
         policy=_policy(root, name),
-        training=_training(root) if TRAINING in manifest["files"] else None,
+        training=_training(root) if with_training and TRAINING in manifest["files"] else None,
         manifest=manifest,
     )
 

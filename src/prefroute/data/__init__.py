@@ -12,6 +12,8 @@ from prefroute.data.contamination import Contamination, PromptKeys, contaminatio
 from prefroute.data.fetch import Fetched, fetch
 from prefroute.data.load import inspect, load, read_columns
 from prefroute.data.pairs import WinExamples, win_examples
+from prefroute.data.phrases import PhraseLift, leaning_phrases
+from prefroute.data.prompt_file import batches, read_prompts
 from prefroute.data.public import PUBLIC_SETS, PublicSet
 from prefroute.data.report import LoadReport
 from prefroute.data.similarity import set_similarity
@@ -24,18 +26,22 @@ __all__ = [
     "Contamination",
     "Fetched",
     "LoadReport",
+    "PhraseLift",
     "PromptKeys",
     "PublicSet",
     "WinExamples",
     "assign_tiers",
+    "batches",
     "bradley_terry",
     "concatenate",
     "contamination",
     "fetch",
     "inspect",
+    "leaning_phrases",
     "load",
     "prompt_folds",
     "read_columns",
+    "read_prompts",
     "set_similarity",
     "solve_ratings",
     "split_by_hash",

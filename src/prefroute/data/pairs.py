@@ -24,6 +24,7 @@ class WinExamples:
     Attributes:
         prompts: n strings.
         win: P(strong preferred to weak), ties half, in [0, 1], shape (n,).
+        quality: Mean quality of the two models, in [0, 1], NaN where the row is a battle, shape (n,).
         source: Which source each row is from, shape (n,).
         weight: How much each row counts, > 0, shape (n,).
         sources: Names of the sources; one, "data", for a table that is no mixture.
@@ -31,6 +32,7 @@ class WinExamples:
 
     prompts: Sequence[str]
     win: FloatArray
+    quality: FloatArray
     source: IndexArray
     weight: FloatArray
     sources: tuple[str, ...]
@@ -49,23 +51,24 @@ def win_examples(data: Battles | Outcomes | Mixture, strong: str, weak: str) -> 
     """
     parts = data.sources if isinstance(data, Mixture) else (Source("data", data, strong, weak),)
     found = [_of_source(part) for part in parts]
-    win = np.concatenate([labels for _, labels in found])
+    win = np.concatenate([labels for _, labels, _ in found])
     if np.ptp(win) == 0:
         raise DataError(
             f"All {len(win)} labels of {strong!r} against {weak!r} are {win[0]:g}: nothing can be learned from labels "
             "that never differ. Bring rows in which each of the two wins."
         )
-    sizes = [len(labels) for _, labels in found]
+    sizes = [len(labels) for _, labels, _ in found]
     return WinExamples(
-        prompts=[prompt for prompts, _ in found for prompt in prompts],
+        prompts=[prompt for prompts, _, _ in found for prompt in prompts],
         win=win,
+        quality=np.concatenate([quality for _, _, quality in found]),
         source=np.repeat(np.arange(len(parts)), sizes),
         weight=np.repeat([part.weight for part in parts], sizes),
         sources=tuple(part.name for part in parts),
     )
 
 
-def _of_source(source: Source) -> tuple[list[str], FloatArray]:
+def _of_source(source: Source) -> tuple[list[str], FloatArray, FloatArray]:
     data, strong, weak = source.data, source.strong, source.weak
     for model in (strong, weak):
         if model not in data.models:
@@ -79,16 +82,17 @@ def _of_source(source: Source) -> tuple[list[str], FloatArray]:
     return found
 
 
-def _from_battles(battles: Battles, strong: str, weak: str) -> tuple[list[str], FloatArray]:
+def _from_battles(battles: Battles, strong: str, weak: str) -> tuple[list[str], FloatArray, FloatArray]:
     s, w = battles.models.index(strong), battles.models.index(weak)
     forward = (battles.model_a == s) & (battles.model_b == w)
     backward = (battles.model_a == w) & (battles.model_b == s)
     rows = np.flatnonzero(forward | backward)
     win: FloatArray = np.where(forward[rows], battles.outcome[rows], 1 - battles.outcome[rows])
-    return [battles.prompts[i] for i in rows.tolist()], win
+    return [battles.prompts[i] for i in rows.tolist()], win, np.full(len(rows), np.nan)
 
 
-def _from_outcomes(outcomes: Outcomes, strong: str, weak: str) -> tuple[list[str], FloatArray]:
+def _from_outcomes(outcomes: Outcomes, strong: str, weak: str) -> tuple[list[str], FloatArray, FloatArray]:
     gain = outcomes.gain(strong, weak)
     rows = np.flatnonzero(~np.isnan(gain))
-    return [outcomes.prompts[i] for i in rows.tolist()], (1 + gain[rows]) / 2
+    quality = outcomes.select([strong, weak]).quality[rows].mean(axis=1)
+    return [outcomes.prompts[i] for i in rows.tolist()], (1 + gain[rows]) / 2, quality

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["embedders", "model_folder", "open_embedder"]
 
+_PREFIXED = {"onnx": "onnx:FOLDER", "openai": "openai:MODEL", "stored": "stored:FILE"}
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # prompts that a remote embedder gets at once: enough for all its parallel requests
 _REMOTE_CHUNK = 2048
@@ -53,8 +54,8 @@ def open_embedder(
     """The embedder that a spec names, with its vectors kept on disk where `cache_dir` is given.
 
     Args:
-        spec: "static", "minilm", "onnx:FOLDER", "openai:MODEL", a name that another package registers, a folder that
-            holds a sentence-transformers or model2vec model, or the name of one on the Hugging Face hub.
+        spec: "static", "minilm", "onnx:FOLDER", "openai:MODEL", "stored:FILE", a name that another package registers,
+            a folder that holds a sentence-transformers or model2vec model, or the name of one on the Hugging Face hub.
         cache_dir: Vectors are read from and added to files in this folder; None keeps nothing.
         progress: Called with (done, total) prompts while vectors that the cache lacks are computed.
         endpoint: For "openai:MODEL"; None takes it from the environment.
@@ -68,7 +69,7 @@ def open_embedder(
         UpstreamError: If a remote endpoint fails.
     """
     embedder = _open(spec, endpoint)
-    if cache_dir is None:
+    if cache_dir is None or spec.startswith("stored:"):  # what is stored is a file already
         return embedder
     from prefroute.embed.cache import CachedEmbedder
 
@@ -102,10 +103,11 @@ def model_folder(spec: str) -> Path:
 
 def _open(spec: str, endpoint: Endpoint | None) -> Embedder:
     kind, colon, rest = spec.partition(":")
-    if colon and kind in ("onnx", "openai"):
+    if colon and kind in _PREFIXED:
         if not rest:
-            wanted = "onnx:FOLDER" if kind == "onnx" else "openai:MODEL"
-            raise ConfigError(f"Embedder {spec!r} names nothing after the colon. Write it as {wanted}.")
+            raise ConfigError(f"Embedder {spec!r} names nothing after the colon. Write it as {_PREFIXED[kind]}.")
+        if kind == "stored":
+            return _open_stored(rest)
         return _open_onnx(rest) if kind == "onnx" else _open_remote(rest, endpoint)
     if spec in embedders:
         return embedders.get(spec)()
@@ -115,7 +117,7 @@ def _open(spec: str, endpoint: Endpoint | None) -> Embedder:
         from prefroute.embed.hub import hub_folder
 
         return _open_folder(spec, hub_folder(spec))
-    known = (*embedders.names(), "onnx:FOLDER", "openai:MODEL", "a folder", "a hub name like ORG/NAME")
+    known = (*embedders.names(), *_PREFIXED.values(), "a folder", "a hub name like ORG/NAME")
     raise ConfigError(nearest(spec, known, "embedder"))
 
 
@@ -123,6 +125,12 @@ def _open_onnx(folder: str) -> Embedder:
     from prefroute.embed.onnx import OnnxEmbedder
 
     return OnnxEmbedder.from_folder(Path(folder))
+
+
+def _open_stored(file: str) -> Embedder:
+    from prefroute.embed.stored import StoredEmbedder
+
+    return StoredEmbedder(Path(file))
 
 
 def _open_remote(model: str, endpoint: Endpoint | None) -> Embedder:

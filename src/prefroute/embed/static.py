@@ -14,8 +14,7 @@ import functools
 import hashlib
 import itertools
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,22 +22,17 @@ import numpy as np
 import numpy.typing as npt
 
 from prefroute.errors import ConfigError, DataError
-from prefroute.prompts import head_tail
+from prefroute.prompts import MAX_CHARS, head_tail, pieces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["MAX_CHARS", "StaticEmbedder"]
-
-MAX_CHARS = 2048
-"""Longer text is cut to its head and tail before tokenising (`prefroute.prompts.head_tail`)."""
+__all__ = ["StaticEmbedder"]
 
 _BUILTIN = Path(__file__).with_name("static_minilm")
 _FILES = ("model.safetensors", "tokenizer.json", "config.json")
-# BERT splits words at white space and at ASCII punctuation, whatever else it does: tokenising the pieces gives the
-# tokens of the whole, and a piece that was seen before costs one dictionary look-up.
-_PIECE = re.compile(r"[!-/:-@\[-`{-~]|[^\s!-/:-@\[-`{-~]+")
 _MEMO_LIMIT = 200_000
+_LONGEST_KEPT = 40  # characters: a longer piece is no word that comes again, and 200,000 of them would fill the memory
 
 
 class _PieceMemo(dict[str, tuple[int, ...]]):
@@ -50,13 +44,14 @@ class _PieceMemo(dict[str, tuple[int, ...]]):
         self.unknown = unknown
 
     def __missing__(self, piece: str) -> tuple[int, ...]:
-        if len(self) >= _MEMO_LIMIT:
-            self.clear()
         # A lone surrogate cannot be tokenised; it becomes a question mark.
         text = piece.encode("utf-8", "replace").decode()
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         found = tuple(i for i in ids if i != self.unknown)
-        self[piece] = found
+        if len(piece) <= _LONGEST_KEPT:
+            if len(self) >= _MEMO_LIMIT:
+                self.clear()
+            self[piece] = found
         return found
 
 
@@ -72,13 +67,13 @@ class StaticEmbedder:
         id: Names the exact weights.
         spec: What `open_embedder` opens it by.
         normalise: Whether vectors are scaled to length one.
-        max_chars: Longer prompts are cut to head and tail first.
 
     Attributes:
         id: As given.
         spec: As given.
         dim: d.
         trained_on: Empty: distillation sees no label.
+        reads_pieces: Whether `encode_pieces` gives unit vectors of what `prefroute.prompts.pieces` has split.
 
     Example:
         >>> embedder = StaticEmbedder.builtin()
@@ -94,7 +89,6 @@ class StaticEmbedder:
         id: str,
         spec: str,
         normalise: bool = True,
-        max_chars: int = MAX_CHARS,
     ) -> None:
         self.rows = rows
         self.tokenizer = tokenizer
@@ -103,9 +97,9 @@ class StaticEmbedder:
         self.dim = int(rows.shape[1])
         self.trained_on: frozenset[str] = frozenset()
         self.normalise = normalise
-        self.max_chars = max_chars
-        self._memo = _PieceMemo(tokenizer, _unknown_token(tokenizer))
         self._splits_like_bert = type(tokenizer.pre_tokenizer).__name__ == "BertPreTokenizer"
+        self.reads_pieces = self._splits_like_bert and normalise
+        self._memo = _PieceMemo(tokenizer, _unknown_token(tokenizer))
 
     @classmethod
     @functools.cache
@@ -158,21 +152,26 @@ class StaticEmbedder:
 
     def encode(self, prompts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Vectors of the prompts, shape (n, d); zeros where no token is known."""
-        vectors = np.zeros((len(prompts), self.dim), dtype=np.float32)
-        for i, prompt in enumerate(prompts):
-            ids = np.fromiter(self._tokens(prompt), dtype=np.intp)
+        if self._splits_like_bert:
+            return self.encode_pieces([pieces(prompt) for prompt in prompts])
+        return self.encode_pieces([[head_tail(prompt, MAX_CHARS)] for prompt in prompts])
+
+    def encode_pieces(self, split: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
+        """Vectors of prompts that were split before: of each, what `prefroute.prompts.pieces` gave, shape (n, d).
+
+        Saves a caller who needs the pieces for something else the time of splitting twice.
+        """
+        vectors = np.zeros((len(split), self.dim), dtype=np.float32)
+        look_up = self._memo.__getitem__  # a piece that was seen before costs one dictionary look-up
+        for i, found in enumerate(split):
+            ids = np.fromiter(itertools.chain.from_iterable(map(look_up, found)), dtype=np.intp)
             if ids.size:
-                self.rows.take(ids, axis=0).mean(axis=0, out=vectors[i])  # (t, d) -> (d,)
+                share = np.full(ids.size, 1 / ids.size, dtype=np.float32)
+                np.matmul(share, self.rows.take(ids, axis=0), out=vectors[i])  # (t,) @ (t, d) -> (d,)
         if self.normalise:
             norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
             vectors /= np.where(norms > 0, norms, 1)[:, None]
         return vectors
-
-    def _tokens(self, prompt: str) -> Iterable[int]:
-        text = head_tail(prompt, self.max_chars)
-        if self._splits_like_bert:
-            return itertools.chain.from_iterable(map(self._memo.__getitem__, _PIECE.findall(text)))
-        return self._memo.__missing__(text)
 
     def __repr__(self) -> str:
         """The id and the size."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from prefroute.routers._text import SURFACE_FEATURES, surface
+from prefroute.prompts import pieces
+from prefroute.routers._surface import SURFACE_FEATURES, surface
 from prefroute.routers.base import check_prompts, embed
 from prefroute.types import Embedder, FloatArray
 
@@ -34,7 +35,7 @@ class PromptView:
         """The view that these prompts suggest."""
         if not counts:
             return cls(np.zeros((0, len(SURFACE_FEATURES))), unit)
-        values = surface(prompts)  # (n, f)
+        values = _counts(prompts)
         spread = values.std(axis=0)
         return cls(np.stack([values.mean(axis=0), np.where(spread > 1e-9, spread, 1.0)]), unit)
 
@@ -48,5 +49,10 @@ class PromptView:
         if not len(self.scaling):
             return embedded
         mean, spread = self.scaling
-        counts = np.clip((surface(prompts) - mean) / spread, -_LIMIT, _LIMIT) / len(mean) ** 0.5
+        counts = np.clip((_counts(prompts) - mean) / spread, -_LIMIT, _LIMIT) / len(mean) ** 0.5
         return np.hstack([embedded, counts.astype(np.float32)])
+
+
+def _counts(prompts: Sequence[str]) -> FloatArray:
+    """Surface counts, shape (n, f)."""
+    return surface(prompts, [pieces(prompt) for prompt in prompts])

@@ -91,9 +91,14 @@ def fit_ridge(
         strengths: What `l2` is chosen from.
     """
     held_out = np.zeros((len(strengths), len(target)))
-    for fold in np.unique(folds):
-        out, kept = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        path = ridge_path(features[kept], target[kept], weight[kept], strengths)
+    parts = [(np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)) for fold in np.unique(folds)]
+    if isinstance(features, SparseRows):
+        paths = (ridge_path(features[kept], target[kept], weight[kept], strengths) for _, kept in parts)
+    else:  # the sums over the kept rows are those over all rows less those over the fold: each row is read twice
+        gram, moment = _sums(features, target, weight)
+        less = (_sums(features[out], target[out], weight[out]) for out, _ in parts)
+        paths = (_dense_path(gram - fold_gram, moment - fold_moment, strengths) for fold_gram, fold_moment in less)
+    for (out, _), path in zip(parts, paths, strict=True):
         held_out[:, out] = [features[out] @ coef for coef in path]
     errors = ((held_out - target) ** 2) @ weight
     best = int(np.argmin(errors))
@@ -112,12 +117,21 @@ def ridge_path(
 
     Fewer `steps` stop a sparse solve early, which smooths as a stronger penalty would.
     """
-    root = np.sqrt(weight)
     if isinstance(features, SparseRows):
+        root = np.sqrt(weight)
         return _krylov_path(features.scaled(root), target * root, strengths, steps)
-    scaled = features * root[:, None]
-    values, vectors = np.linalg.eigh(scaled.T @ scaled)  # (d,), (d, d)
-    projected = vectors.T @ (scaled.T @ (target * root))
+    return _dense_path(*_sums(features, target, weight), strengths)
+
+
+def _sums(features: FloatArray, target: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """`X^T W X` and `X^T W y`, shapes (d, d) and (d,)."""
+    weighted = features * weight[:, None]
+    return weighted.T @ features, weighted.T @ target
+
+
+def _dense_path(gram: FloatArray, moment: FloatArray, strengths: tuple[float, ...]) -> list[FloatArray]:
+    values, vectors = np.linalg.eigh(gram)  # (d,), (d, d)
+    projected = vectors.T @ moment
     return [vectors @ (projected / (np.maximum(values, 0) + l2)) for l2 in strengths]
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-
 from prefroute.data import prompt_folds
 from prefroute.errors import ConfigError
+from prefroute.routers._views import dealt
 from prefroute.routers.base import Router
 from prefroute.types import Battles, Embedder, IndexArray, Mixture, Outcomes
 
@@ -25,7 +24,7 @@ class ViewRouter(Router):
         ngrams: Longest word n-gram of the text view, 1 to 5.
         bits: n-grams are hashed into `2**bits` buckets, 8 to 24.
         folds: Folds of the inner cross-validation, 2 to 100.
-        seed: Draws the folds.
+        seed: Draws the folds and the landmarks of the kernel.
     """
 
     uses_embedder: ClassVar[bool] = True
@@ -58,5 +57,4 @@ class ViewRouter(Router):
 
     def _inner_folds(self, prompts: Sequence[str]) -> IndexArray:
         """Folds with duplicates together; rows alternate where there are too few different prompts for folds."""
-        found = prompt_folds(prompts, self.folds, self.seed)
-        return found if len(np.unique(found)) > 1 else np.arange(len(prompts)) % 2
+        return dealt(prompt_folds(prompts, self.folds, self.seed))

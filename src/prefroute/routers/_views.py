@@ -1,35 +1,56 @@
 """Three views of a prompt and linear heads on them. Private to the routers room.
 
-The views are hashed word n-grams (TF-IDF), the embedding, and surface counts. A head is a linear function of all
-three; any number of heads is scored at the price of little more than one, since the views are taken once.
+The views are hashed word n-grams (TF-IDF), the embedding, and a Gaussian kernel on embedding and surface counts. A
+head is a linear function of all three; any number of heads is scored at the price of little more than one, since the
+views are taken once.
 
-Shapes: n prompts, k heads, V n-gram buckets, d embedding dimensions, f surface features.
+Shapes: n prompts, k heads, V n-gram buckets, d embedding dimensions, f surface features, p components, m landmarks.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from prefroute.errors import CheckpointError
+from prefroute.prompts import pieces
+from prefroute.routers._kernel import Kernel, Whitening
 from prefroute.routers._ridge import SparseRows, fit_ridge
-from prefroute.routers._sigmoid import sigmoid
-from prefroute.routers._text import SURFACE_FEATURES, ngram_ids, ngram_rows, surface
+from prefroute.routers._surface import SURFACE_FEATURES, surface
+from prefroute.routers._text import ngram_rows
 from prefroute.routers.base import embed
 from prefroute.types import Embedder, FloatArray, IndexArray
 
-__all__ = ["TENSORS", "VIEWS", "Head", "Heads", "Scaling", "fit_head", "logistic_link", "training_views"]
+__all__ = [
+    "TENSORS",
+    "VIEWS",
+    "Head",
+    "Heads",
+    "Scaling",
+    "Views",
+    "dealt",
+    "fit_head",
+    "predict",
+    "take",
+    "training_views",
+]
 
 Views: TypeAlias = tuple[SparseRows, FloatArray, FloatArray]
 
-VIEWS = ("text", "embedding", "surface")
+VIEWS = ("text", "embedding", "kernel")
 
-_EQUAL = 0.6  # three views that each predict a shrunken part of the target: together a little more than one
-_SURFACE_LIMIT = 4.0  # standard deviations: an odd prompt must not drown the other views
+_SURFACE_LIMIT = 4.0  # standard deviations: an odd prompt must not be unlike all others for one odd count
+_BATCH = 128  # prompts that are scored at once: their n-grams stay in the processor's cache
+
+
+class _PieceReader(Protocol):
+    """An embedder that gives unit vectors of what `prefroute.prompts.pieces` has split."""
+
+    def encode_pieces(self, split: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,52 +62,93 @@ class Scaling:
         embedding_mean: Mean of the unit vectors, shape (d,).
         surface_mean: Mean of the surface features, shape (f,).
         surface_scale: What they are divided by, shape (f,).
+        kernel: Likeness to the landmarks.
+        whitening: From likeness to the features of the kernel view.
     """
 
-    idf: npt.NDArray[np.float32]
+    idf: FloatArray
     embedding_mean: FloatArray
     surface_mean: FloatArray
     surface_scale: FloatArray
-
-    @classmethod
-    def of(cls, presence: SparseRows, vectors: FloatArray, counts: FloatArray) -> Scaling:
-        """From n-gram presence (n, V), unit vectors (n, d) and surface features (n, f)."""
-        seen = np.bincount(presence.column, minlength=presence.shape[1])
-        idf = np.log((1 + presence.shape[0]) / (1 + seen)) + 1
-        spread = counts.std(axis=0)
-        scale = np.where(spread > 1e-9, spread, 1.0) * np.sqrt(counts.shape[1])
-        return cls(idf.astype(np.float32), vectors.mean(axis=0), counts.mean(axis=0), scale)
-
-    def surface(self, counts: FloatArray) -> FloatArray:
-        """Standardised and bounded, rows of length about one, shape (n, f)."""
-        limit = _SURFACE_LIMIT / np.sqrt(len(SURFACE_FEATURES))
-        scaled: FloatArray = np.clip((counts - self.surface_mean) / self.surface_scale, -limit, limit)
-        return scaled
-
-    def text(self, presence: SparseRows) -> SparseRows:
-        """Rows of idf where a bucket is present, each of length one, sparse, shape (n, V)."""
-        idf = self.idf[presence.column].astype(np.float64)
-        norms = np.sqrt(np.bincount(presence.row, weights=idf**2, minlength=presence.shape[0]))
-        return SparseRows(presence.row, presence.column, idf / norms[presence.row], presence.shape)
+    kernel: Kernel
+    whitening: Whitening
 
 
-def training_views(embedder: Embedder, prompts: Sequence[str], ngrams: int, bits: int) -> tuple[Scaling, Views]:
-    """The scaling and the three views of the training prompts, shapes (n, V), (n, d), (n, f)."""
-    presence = ngram_rows(prompts, ngrams, bits)
-    vectors = embed(embedder, prompts).astype(np.float64)
-    counts = surface(prompts)
-    scaling = Scaling.of(presence, vectors, counts)
-    return scaling, (scaling.text(presence), vectors - scaling.embedding_mean, scaling.surface(counts))
+def training_views(
+    embedder: Embedder, prompts: Sequence[str], ngrams: int, bits: int, seed: int
+) -> tuple[Scaling, Views]:
+    """The scaling and the three views of the training prompts, shapes (n, V), (n, d), (n, r), r <= m.
+
+    Args:
+        embedder: Gives the vectors.
+        prompts: n strings.
+        ngrams: Longest n-gram of the text view.
+        bits: V = 2**bits.
+        seed: Draws the landmarks of the kernel.
+    """
+    split = [pieces(prompt) for prompt in prompts]
+    presence = ngram_rows(split, ngrams, bits)
+    idf = np.log((1 + len(prompts)) / (1 + np.bincount(presence.column, minlength=presence.shape[1]))) + 1
+    vectors = _vectors(embedder, prompts, split)
+    embedding_mean = vectors.mean(axis=0)
+    vectors -= embedding_mean
+    counts = surface(prompts, split)
+    spread = counts.std(axis=0)
+    surface_mean, surface_scale = counts.mean(axis=0), np.where(spread > 1e-9, spread, 1.0) * np.sqrt(counts.shape[1])
+    scaled = _scaled_surface(counts, surface_mean, surface_scale)
+    kernel = Kernel.of(vectors, scaled, seed)
+    likeness = kernel.likeness(vectors @ kernel.basis, scaled)
+    whitening = Whitening.of(kernel, likeness)
+    scaling = Scaling(idf, embedding_mean, surface_mean, surface_scale, kernel, whitening)
+    return scaling, (_tfidf(presence, idf), vectors, whitening.features(likeness))
+
+
+def _vectors(embedder: Embedder, prompts: Sequence[str], split: Sequence[Sequence[str]]) -> FloatArray:
+    """Unit vectors, shape (n, d); an embedder that reads pieces is spared splitting the prompts again."""
+    if getattr(embedder, "reads_pieces", False):
+        return cast("_PieceReader", embedder).encode_pieces(split).astype(np.float64)
+    return embed(embedder, prompts).astype(np.float64)
+
+
+def _scaled_surface(counts: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
+    """Standardised and bounded, rows of length about one, shape (n, f)."""
+    limit = _SURFACE_LIMIT / np.sqrt(counts.shape[1])
+    scaled: FloatArray = np.minimum(np.maximum((counts - mean) / scale, -limit), limit)
+    return scaled
+
+
+def _tfidf(presence: SparseRows, idf: FloatArray) -> SparseRows:
+    """Rows of idf where a bucket is present, each of length one, sparse, shape (n, V)."""
+    value = idf[presence.column]
+    norms = np.sqrt(np.bincount(presence.row, weights=value**2, minlength=presence.shape[0]))
+    return SparseRows(presence.row, presence.column, value / norms[presence.row], presence.shape)
+
+
+def take(views: Views, rows: IndexArray) -> Views:
+    """The views of the chosen rows, which must rise."""
+    return views[0][rows], views[1][rows], views[2][rows]
+
+
+def predict(views: Views, coefs: Sequence[FloatArray]) -> FloatArray:
+    """The linear function with these coefficients on each view, at each row, shape (n,)."""
+    text, embedding, kernel = coefs
+    found: FloatArray = views[0] @ text + views[1] @ embedding + views[2] @ kernel
+    return found
+
+
+def dealt(folds: IndexArray) -> IndexArray:
+    """The folds, or two by turns where all rows lie in one."""
+    return folds if len(np.unique(folds)) > 1 else np.arange(len(folds)) % 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
-    """A fitted linear function of the views.
+    """A ridge regression on each view, not yet added up.
 
     Attributes:
-        coefs: Coefficients on each view, the weight of the view included, shapes (V,), (d,), (f,).
+        coefs: Coefficients on each view, shapes (V,), (d,), (r,).
         strengths: The chosen ridge strength of each view.
-        held_out: Its value at each training row, from fits that did not see the row's fold, shape (n,).
+        held_out: Prediction of each training row by each view, from fits that did not see the row's fold, shape (n, 3).
     """
 
     coefs: tuple[FloatArray, ...]
@@ -97,141 +159,115 @@ class Head:
 def fit_head(
     views: Views, target: FloatArray, weight: FloatArray, folds: IndexArray, strengths: tuple[float, ...]
 ) -> Head:
-    """A ridge regression on each view, stacked by non-negative least squares on the held-out predictions.
+    """A ridge regression on each view.
 
     Args:
-        views: Shapes (n, V), (n, d), (n, f).
+        views: Shapes (n, V), (n, d), (n, r).
         target: Centred by the caller, shape (n,).
         weight: Of each row, shape (n,).
         folds: Fold of each row, shape (n,).
         strengths: What the strength of each regression is chosen from.
     """
     fits = [fit_ridge(view, target, weight, folds, strengths) for view in views]
-    held_out = np.stack([fit.held_out for fit in fits], axis=1)  # (n, views)
-    stack = _stack(held_out, target, weight)
     return Head(
-        coefs=tuple(share * fit.coef for share, fit in zip(stack, fits, strict=True)),
+        coefs=tuple(fit.coef for fit in fits),
         strengths=tuple(fit.l2 for fit in fits),
-        held_out=held_out @ stack,
+        held_out=np.stack([fit.held_out for fit in fits], axis=1),
     )
 
 
-def _stack(held_out: FloatArray, target: FloatArray, weight: FloatArray) -> FloatArray:
-    """Non-negative weights of the views that explain the target best, shrunk towards equal ones.
-
-    A thousand rows do not tell the views apart, and dropping one for a lucky sample costs more than keeping it: half
-    of the evidence is put on `_EQUAL` each.
-    """
-    views = held_out.shape[1]
-    root = np.sqrt(weight)
-    evidence = held_out * root[:, None]
-    strength = np.trace(evidence.T @ evidence) / views
-    gram = evidence.T @ evidence + strength * np.eye(views)
-    moment = evidence.T @ (target * root) + strength * _EQUAL
-    best, least = np.zeros(views), 0.0
-    for chosen in itertools.product((False, True), repeat=views):  # every set of views that may be in use
-        used = np.flatnonzero(chosen)
-        weights = np.zeros(views)
-        weights[used] = np.linalg.solve(gram[np.ix_(used, used)], moment[used]) if used.size and strength > 0 else 0.0
-        loss = weights @ gram @ weights - 2 * weights @ moment
-        if (weights >= 0).all() and loss < least:
-            best, least = weights, loss
-    return best
-
-
+@dataclass(frozen=True, slots=True, eq=False)
 class Heads:
-    """Fitted heads side by side, ready to score.
+    """Fitted heads side by side, ready to score: everything that is linear is multiplied out.
 
-    Args:
-        scaling: How the views were scaled.
-        text: idf times coefficient of each bucket, shape (V, k).
-        embedding: Shape (d, k).
-        surface: Shape (f, k).
+    Attributes:
+        text: idf times coefficient of each bucket; in the last column, idf squared; shape (V, k + 1).
+        vector: Coefficients on the embedding, and the components that the kernel reads, shape (d, k + p).
+        surface_mean: Mean of the surface features, shape (f,).
+        surface_scale: What they are divided by, shape (f,).
+        landmarks: Of the kernel, shape (p + f + 1, m).
+        likeness: Coefficients on the likeness to each landmark, shape (m, k).
+        offset: Shape (k,).
         ngrams: Longest n-gram of the text view.
     """
 
-    def __init__(
-        self,
-        scaling: Scaling,
-        text: npt.NDArray[np.float32],
-        embedding: FloatArray,
-        surface: FloatArray,
-        ngrams: int,
-    ) -> None:
-        self.scaling = scaling
-        self.text = text
-        self.embedding = embedding
-        self.surface = surface
-        self.ngrams = ngrams
-        self.bits = len(text).bit_length() - 1
+    text: npt.NDArray[np.float32]
+    vector: FloatArray
+    surface_mean: FloatArray
+    surface_scale: FloatArray
+    landmarks: FloatArray
+    likeness: FloatArray
+    offset: FloatArray
+    ngrams: int
 
     @classmethod
     def of(cls, scaling: Scaling, coefs: Sequence[tuple[FloatArray, ...]], ngrams: int) -> Heads:
         """Heads side by side, from the coefficients of each on the three views."""
-        text, embedding, counts = (np.stack([head[view] for head in coefs], axis=1) for view in range(3))
-        return cls(scaling, (text * scaling.idf[:, None]).astype(np.float32), embedding, counts, ngrams)
+        text, embedding, features = (np.stack([head[view] for head in coefs], axis=1) for view in range(3))
+        idf, kernel, whitening = scaling.idf[:, None], scaling.kernel, scaling.whitening
+        likeness = whitening.matrix @ features  # (m, k)
+        mean = scaling.embedding_mean
+        return cls(
+            text=np.hstack([text * idf, idf**2]).astype(np.float32),
+            vector=np.hstack([embedding, kernel.basis]),
+            surface_mean=scaling.surface_mean,
+            surface_scale=scaling.surface_scale,
+            landmarks=kernel.moved(mean @ kernel.basis).landmarks,  # vectors are not centred at scoring
+            likeness=likeness,
+            offset=-(mean @ embedding) - whitening.mean @ likeness,
+            ngrams=ngrams,
+        )
 
     def score(self, embedder: Embedder, prompts: Sequence[str]) -> FloatArray:
         """Value of each head at each prompt, shape (n, k). A prompt's values depend on itself only."""
-        vectors = embed(embedder, prompts) - self.scaling.embedding_mean  # (n, d)
-        counts = self.scaling.surface(surface(prompts))  # (n, f)
-        scores: FloatArray = np.einsum("nd,dk->nk", vectors, self.embedding) + np.einsum(
-            "nf,fk->nk", counts, self.surface
-        )
-        for i, prompt in enumerate(prompts):
-            ids = ngram_ids(prompt, self.ngrams, self.bits)
-            if ids.size:
-                idf = self.scaling.idf.take(ids)
-                scores[i] += self.text.take(ids, axis=0).sum(axis=0) / np.sqrt(idf @ idf)
+        starts = range(0, len(prompts), _BATCH)
+        parts = [self._score(embedder, prompts[start : start + _BATCH]) for start in starts]
+        return np.concatenate([np.zeros((0, len(self.offset))), *parts])
+
+    def _score(self, embedder: Embedder, prompts: Sequence[str]) -> FloatArray:
+        k = len(self.offset)
+        split = [pieces(prompt) for prompt in prompts]
+        product = _vectors(embedder, prompts, split) @ self.vector  # (n, k + p)
+        counts = _scaled_surface(surface(prompts, split), self.surface_mean, self.surface_scale)
+        likeness = Kernel(self.vector[:, k:], self.landmarks).likeness(product[:, k:], counts)  # (n, m)
+        scores = product[:, :k] + likeness @ self.likeness + self.offset
+        presence = ngram_rows(split, self.ngrams, len(self.text).bit_length() - 1)
+        ends = presence.row.searchsorted(np.arange(len(prompts) + 1))
+        filled = np.flatnonzero(ends[1:] > ends[:-1])  # a prompt without words has no n-gram
+        if filled.size:
+            sums = np.add.reduceat(self.text.take(presence.column, axis=0), ends[filled])  # (n, k + 1)
+            scores[filled] += sums[:, :k] / np.sqrt(sums[:, k:])
         return scores
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What a checkpoint keeps; see `TENSORS`."""
-        return {
-            "text_idf": self.scaling.idf,
-            "embedding_mean": self.scaling.embedding_mean,
-            "surface_mean": self.scaling.surface_mean,
-            "surface_scale": self.scaling.surface_scale,
-            "text_coef": self.text,
-            "embedding_coef": self.embedding,
-            "surface_coef": self.surface,
-        }
+        return {name: getattr(self, name) for name in TENSORS}
 
     @classmethod
     def restore(cls, arrays: dict[str, npt.NDArray[Any]], ngrams: int) -> Heads:
-        """The inverse of `arrays`."""
-        names = ("text_idf", "embedding_mean", "surface_mean", "surface_scale")
-        scaling = Scaling(*(arrays[name] for name in names))
-        return cls(scaling, arrays["text_coef"], arrays["embedding_coef"], arrays["surface_coef"], ngrams)
+        """The inverse of `arrays`.
+
+        Raises:
+            CheckpointError: If the tensors do not fit together.
+        """
+        heads = cls(**{name: arrays[name] for name in TENSORS}, ngrams=ngrams)
+        buckets, outputs = heads.text.shape
+        k, m, f = outputs - 1, heads.landmarks.shape[1], len(SURFACE_FEATURES)
+        p = heads.vector.shape[1] - k
+        wanted = {"offset": (k,), "likeness": (m, k), "landmarks": (p + f + 1, m)}
+        wanted |= {"surface_mean": (f,), "surface_scale": (f,)}
+        if buckets & (buckets - 1) or any(getattr(heads, name).shape != shape for name, shape in wanted.items()):
+            raise CheckpointError("The tensors of the views in the checkpoint do not fit together. Train again.")
+        return heads
 
 
 TENSORS = {
-    "text_idf": ("float32", 1),
-    "embedding_mean": ("float64", 1),
+    "text": ("float32", 2),
+    "vector": ("float64", 2),
     "surface_mean": ("float64", 1),
     "surface_scale": ("float64", 1),
-    "text_coef": ("float32", 2),
-    "embedding_coef": ("float64", 2),
-    "surface_coef": ("float64", 2),
+    "landmarks": ("float64", 2),
+    "likeness": ("float64", 2),
+    "offset": ("float64", 1),
 }
 """Names, types and dimensions of `Heads.arrays`, for `checked_arrays`."""
-
-
-def logistic_link(gain: FloatArray, win: FloatArray, weight: FloatArray) -> FloatArray:
-    """Slope (not negative) and intercept of `win = sigmoid(slope * gain + intercept)`, by maximum likelihood.
-
-    A small penalty keeps both finite when the rows are few or all alike. Source: Platt 1999 (scaling of scores).
-    """
-    x = np.stack([gain, np.ones_like(gain)], axis=1)  # (n, 2)
-    prior = float(np.average(win, weights=weight))
-    beta = np.array([0.0, np.log((prior + 1e-3) / (1 - prior + 1e-3))])
-    penalty = 1e-3
-    for _ in range(50):
-        p = sigmoid(x @ beta)
-        gradient = x.T @ (weight * (win - p)) - penalty * beta
-        hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + penalty * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        beta += step
-        if np.abs(step).max() < 1e-10:
-            break
-    return np.array([max(beta[0], 0.0), beta[1]])

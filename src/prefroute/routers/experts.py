@@ -1,15 +1,15 @@
-"""`experts`: one linear router for each source of a mixture, and a gate that knows where a prompt belongs.
+"""`experts`: one router for each source of a mixture, and a gate that knows where a prompt belongs.
 
-Sources disagree: what makes an exam question hard for a small model is not what makes a chat message hard, and a
-router trained on both at once is worse on each than one trained on it alone. Here every source has an expert of its
-own. A gate says how much a prompt looks like each source, and how much it looks like any of them at all; what looks
-like none is scored by a generalist that was trained on everything.
+Sources disagree about the gain: where a weak model is nearly as good as a strong one, the hard questions are those to
+send up; where it mostly fails, they are those that both fail. They agree about difficulty: what one source finds hard,
+the others do too. So every source has an expert of its own, and what is new to all of them is judged by difficulty.
+
+- An expert is what `linear` would be on the source alone: a response to gain and quality.
+- A gate says how much a prompt looks like each source, and how surely it is from any (`prefroute.routers._gate`).
+- A generalist knows nothing but difficulty: a logistic link on the sum of all sources' predictions of quality, fitted
+  on each source as the others see it. It leans on difficulty as far as that proved true of sources never seen.
 
     win_rate = familiar * sum_s gate_s * expert_s + (1 - familiar) * generalist
-
-The gate is fitted on which source each training row is from, its temperature on held-out rows. `familiar` is fitted
-by leaving each source out in turn: how strongly does the gate answer to rows of a source that it has never seen, and
-how strongly to held-out rows of sources that it has?
 
 Source: mixture of experts (Jacobs et al. 1991, Neural Computation 3, "Adaptive mixtures of local experts"). Differs:
 experts and gate are fitted one after the other, since the sources of the training rows are known.
@@ -22,25 +22,23 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from prefroute.data import win_examples
-from prefroute.errors import CheckpointError
-from prefroute.routers._ridge import STRENGTHS, ridge_path
-from prefroute.routers._sigmoid import sigmoid
+from prefroute.data import WinExamples, win_examples
+from prefroute.errors import CheckpointError, DataError
+from prefroute.routers._gate import familiarity, fit_gate, shares
+from prefroute.routers._response import Quality, Response, fit_quality, fit_response, win_rate
+from prefroute.routers._sigmoid import logistic_link, sigmoid
 from prefroute.routers._view_router import ViewRouter
-from prefroute.routers._views import TENSORS, Head, Heads, Views, fit_head, logistic_link, training_views
+from prefroute.routers._views import TENSORS, Heads, Views, dealt, predict, take, training_views
 from prefroute.routers.base import RouterState, check_data, check_prompts, checked_arrays
-from prefroute.train.calibration import softmax
 from prefroute.types import Battles, FloatArray, IndexArray, Mixture, Outcomes
 
 __all__ = ["Experts"]
 
-_GATE_L2 = (1.0,)  # a gate is not sensitive to it: 98% of held-out rows find their source
-_GATE_STEPS = 12
-_TEMPERATURES = tuple(2.0**k for k in range(0, 8))
+_USUAL = (1.0, 99.0)  # percent: the generalist follows quality no farther than this range of what it was fitted on
 
 
 class Experts(ViewRouter):
-    """A linear expert for each source, mixed by a gate, with a generalist for what looks like no source.
+    """An expert for each source, mixed by a gate, with a generalist for what looks like no source.
 
     Fitted on battles or outcomes that are no mixture, it has one expert and no gate, and is the `linear` router.
 
@@ -48,15 +46,17 @@ class Experts(ViewRouter):
 
     Attributes:
         sources_: Names of the sources, s strings.
-        links_: Slope and intercept of each expert's and the generalist's logistic link, shape (s + 1, 2).
-        gate_: Temperature of the gate; slope and intercept of `familiar`, shape (3,).
+        shapes_: Slope, intercept, curvature and centre of each expert's response, shape (s, 4).
+        generalist_: Least and greatest quality that it tells apart, slope and intercept, shape (4,); zeros with one
+            source.
+        gate_: Slope and intercept of `familiar`, shape (2,); zeros with one source.
 
     Example:
         >>> from prefroute.testing import HashEmbedder, tiny_battles
         >>> from prefroute.types import Mixture, Source
         >>> votes = tiny_battles()
         >>> mixture = Mixture((Source("a", votes, "big", "small"), Source("b", votes, "middle", "small")))
-        >>> Experts("big", "small", HashEmbedder()).fit(mixture).gate(["Prove it."])[0].shape
+        >>> Experts("big", "small", HashEmbedder()).fit(mixture).gate(["Prove it."]).shape
         (1, 2)
     """
 
@@ -72,55 +72,62 @@ class Experts(ViewRouter):
         check_data(self, data)
         self._check_parameters()
         examples = win_examples(data, self.strong, self.weak)
-        scaling, views = training_views(self.embedder, examples.prompts, self.ngrams, self.bits)
+        scaling, views = training_views(self.embedder, examples.prompts, self.ngrams, self.bits, self.seed)
         folds = self._inner_folds(examples.prompts)
-        win, weight, source = examples.win, examples.weight, examples.source
-        everything = np.arange(len(win))
-        parts = [np.flatnonzero(source == s) for s in range(len(examples.sources))]
-        rows = [*parts, everything] if len(parts) > 1 else [everything]
-        regressions = [_regression(views, win, weight, folds, part) for part in rows]
-        self.links_ = np.array(
-            [
-                logistic_link(head.held_out, win[part], weight[part])
-                for head, part in zip(regressions, rows, strict=True)
-            ]
-        )
-        coefs = [head.coefs for head in regressions]
-        self.gate_ = np.zeros(3)
-        if len(parts) > 1:
-            coefs += [_membership(views, (source == s).astype(np.float64)) for s in range(len(parts))]
-            self.gate_ = _fit_gate(views, source, folds)
+        qualities, experts = _fit_experts(views, examples, folds)
+        self.shapes_ = np.stack([expert.shape for expert in experts])
+        coefs = [expert.gain for expert in experts] + [expert.quality for expert in experts]
+        self.generalist_, self.gate_ = np.zeros(4), np.zeros(2)
+        if len(experts) > 1:
+            balance = examples.weight / np.bincount(examples.source)[examples.source]
+            balance *= len(balance) / balance.sum()  # a source counts as much as its weight says, however many its rows
+            self.generalist_ = _fit_generalist(views, examples, qualities, balance)
+            gate = fit_gate(views[0], examples.source, balance, folds)
+            self.gate_ = gate.link
+            coefs += [_sum(qualities), *((text, *_nothing(views)) for text in gate.coefs)]
         self.heads_ = Heads.of(scaling, coefs, self.ngrams)
         self.sources_ = examples.sources
         return self
 
     def win_rate(self, prompts: Sequence[str]) -> FloatArray:
         """P(strong preferred to weak | prompt), in [0, 1], shape (n,)."""
-        self._require("gate_")
-        scores = self.heads_.score(self.embedder, check_prompts(prompts))
-        n = len(self.links_)
-        rates = sigmoid(scores[:, :n] * self.links_[:, 0] + self.links_[:, 1])  # (n, s + 1)
-        if n == 1:
+        gain, z, quality, answers = self._scores(prompts)
+        rates = win_rate(gain, z, self.shapes_)  # (n, s)
+        if rates.shape[1] == 1:
             return rates[:, 0]
-        share, familiar = self._mix(scores[:, n:])
-        rate: FloatArray = familiar * np.einsum("ns,ns->n", share, rates[:, :-1]) + (1 - familiar) * rates[:, -1]
+        low, high, slope, intercept = self.generalist_
+        generalist = sigmoid(intercept - slope * np.minimum(np.maximum(quality[:, 0], low), high))
+        expert = np.einsum("ns,ns->n", shares(answers), rates)
+        familiar = familiarity(answers, self.gate_)
+        rate: FloatArray = familiar * expert + (1 - familiar) * generalist
         return rate
 
-    def gate(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """How much each prompt looks like each source, rows of sum 1, shape (n, s); and like any of them, shape (n,).
+    def gate(self, prompts: Sequence[str]) -> FloatArray:
+        """How much each prompt looks like each source, columns as in `sources_`, rows of sum 1, shape (n, s)."""
+        answers = self._scores(prompts)[-1]
+        return shares(answers) if answers.shape[1] else np.ones((len(prompts), 1))
 
-        The second is in [0, 1]: near 0, a prompt is unlike everything that the router was trained on.
+    def novelty(self, prompts: Sequence[str]) -> FloatArray:
+        """How surely each prompt is unlike everything that the router was trained on, in [0, 1], shape (n,).
+
+        Near 0, the prompt is scored by the experts of the sources that it looks like; near 1, its score is little
+        more than the mean win rate of the sources.
+
+        Raises:
+            DataError: If the router was fitted on one source: there was none to leave out.
         """
-        self._require("gate_")
-        scores = self.heads_.score(self.embedder, check_prompts(prompts))
-        if len(self.links_) == 1:
-            return np.ones((len(prompts), 1)), np.ones(len(prompts))
-        return self._mix(scores[:, len(self.links_) :])
+        answers = self._scores(prompts)[-1]
+        if len(self.sources_) == 1:
+            raise DataError(
+                "novelty() is learned by leaving out sources in turn, and this router was fitted on one. "
+                "Fit it on a Mixture of two or more."
+            )
+        return 1 - familiarity(answers, self.gate_)
 
     def state(self) -> RouterState:
-        """Scaling, coefficients of experts, generalist and gate, and their links."""
+        """Coefficients of all heads, and what joins them."""
         self._require("gate_")
-        arrays = {**self.heads_.arrays(), "links": self.links_, "gate": self.gate_}
+        arrays = {**self.heads_.arrays(), "shapes": self.shapes_, "generalist": self.generalist_, "gate": self.gate_}
         return RouterState(arrays, {"sources": list(self.sources_)})
 
     def restore(self, state: RouterState) -> Self:
@@ -129,72 +136,56 @@ class Experts(ViewRouter):
         Raises:
             CheckpointError: If the tensors do not fit together.
         """
-        arrays = checked_arrays(state, TENSORS | {"links": ("float64", 2), "gate": ("float64", 1)})
+        own = {"shapes": ("float64", 2), "generalist": ("float64", 1), "gate": ("float64", 1)}
+        arrays = checked_arrays(state, TENSORS | own)
         sources = tuple(str(name) for name in state.meta["sources"])
-        experts = len(sources) + 1 if len(sources) > 1 else 1
-        heads = experts + (len(sources) if len(sources) > 1 else 0)
-        if len(arrays["links"]) != experts or arrays["text_coef"].shape[1] != heads:
+        s = len(sources)
+        sizes = (arrays["shapes"].shape, arrays["generalist"].shape, arrays["gate"].shape, len(arrays["offset"]))
+        if sizes != ((s, 4), (4,), (2,), 3 * s + 1 if s > 1 else 2):
             raise CheckpointError("The experts in the checkpoint do not fit its sources. Train again.")
         self.heads_ = Heads.restore(arrays, self.ngrams)
-        self.links_, self.gate_, self.sources_ = arrays["links"], arrays["gate"], sources
+        self.shapes_, self.generalist_, self.gate_ = arrays["shapes"], arrays["generalist"], arrays["gate"]
+        self.sources_ = sources
         return self
 
-    def _mix(self, answers: FloatArray) -> tuple[FloatArray, FloatArray]:
-        temperature, slope, intercept = self.gate_
-        return softmax(temperature * answers), sigmoid(slope * answers.max(axis=1, initial=-1.0) + intercept)
+    def _scores(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Gain (n, s), standardised quality (n, s), quality to the generalist (n, 1), the gate's answers (n, s).
+
+        The last two have no columns where there is one source.
+        """
+        self._require("gate_")
+        scores = self.heads_.score(self.embedder, check_prompts(prompts))
+        s = len(self.sources_)
+        return scores[:, :s], scores[:, s : 2 * s], scores[:, 2 * s : 2 * s + 1], scores[:, 2 * s + 1 :]
 
 
-def _regression(views: Views, win: FloatArray, weight: FloatArray, folds: IndexArray, rows: IndexArray) -> Head:
-    """The head that predicts how far the win of these rows is from their mean."""
-    target = win[rows] - np.average(win[rows], weights=weight[rows])
-    return fit_head(_take(views, rows), target, weight[rows], _dealt(folds[rows]), STRENGTHS)
+def _fit_experts(views: Views, examples: WinExamples, folds: IndexArray) -> tuple[list[Quality], list[Response]]:
+    """For each source, its prediction of quality, and its expert."""
+    qualities, experts = [], []
+    for source in range(len(examples.sources)):
+        part = np.flatnonzero(examples.source == source)
+        rows, weight, inner = take(views, part), examples.weight[part], dealt(folds[part])
+        qualities.append(fit_quality(rows, examples.quality[part], weight, inner))
+        experts.append(fit_response(rows, examples.win[part], qualities[-1], weight, inner))
+    return qualities, experts
 
 
-def _membership(views: Views, member: FloatArray) -> tuple[FloatArray, ...]:
-    """Coefficients of the answer "is it from this source?", 1 or 0; the text view explains what the embedding leaves.
-
-    Without an intercept: text that shares nothing with the training rows is answered by 0, whatever the source's size.
-    """
-    ones = np.ones(len(member))
-    embedding = ridge_path(views[1], member, ones, _GATE_L2)[0]
-    text = ridge_path(views[0], member - views[1] @ embedding, ones, _GATE_L2, _GATE_STEPS)[0]
-    return text, embedding, np.zeros(views[2].shape[1])
+def _nothing(views: Views) -> tuple[FloatArray, FloatArray]:
+    """Coefficients that leave out the embedding and the kernel."""
+    return np.zeros(views[1].shape[1]), np.zeros(views[2].shape[1])
 
 
-def _answers(views: Views, coefs: Sequence[tuple[FloatArray, ...]]) -> FloatArray:
-    """What each gate answers on each row, shape (n, gates)."""
-    return np.stack([views[0] @ text + views[1] @ embedding for text, embedding, _ in coefs], axis=1)
+def _sum(qualities: Sequence[Quality]) -> tuple[FloatArray, ...]:
+    """Their coefficients added up: a head that has found little is small and says little."""
+    return tuple(np.sum(coefs, axis=0) for coefs in zip(*(quality.coefs for quality in qualities), strict=True))
 
 
-def _fit_gate(views: Views, source: IndexArray, folds: IndexArray) -> FloatArray:
-    """Temperature of the gate, slope and intercept of `familiar`, shape (3,); every source counts the same."""
-    names = np.unique(source)
-    member = (source[:, None] == names).astype(np.float64)  # (n, s)
-    held_out = np.zeros_like(member)
-    for fold in np.unique(folds):
-        out, kept = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        coefs = [_membership(_take(views, kept), member[kept, s]) for s in names]
-        held_out[out] = _answers(_take(views, out), coefs)
-    balance = 1 / member.sum(axis=0)[source]
-    own = np.arange(len(source)), source
-    losses = [-balance @ np.log(softmax(t * held_out)[own] + 1e-12) for t in _TEMPERATURES]
-    temperature = _TEMPERATURES[int(np.argmin(losses))]
-
-    strange = np.empty(len(source))  # the strongest answer of gates that never saw the row's source
-    for left_out in names:
-        kept, out = np.flatnonzero(source != left_out), np.flatnonzero(source == left_out)
-        coefs = [_membership(_take(views, kept), member[kept, s]) for s in names if s != left_out]
-        strange[out] = _answers(_take(views, out), coefs).max(axis=1)
-    strongest = np.concatenate([held_out.max(axis=1), strange])
-    is_familiar = np.repeat([1.0, 0.0], len(source))
-    slope, intercept = logistic_link(strongest, is_familiar, np.tile(balance * len(source) / len(names), 2))
-    return np.array([temperature, slope, intercept])
-
-
-def _take(views: Views, rows: IndexArray) -> Views:
-    return views[0][rows], views[1][rows], views[2][rows]
-
-
-def _dealt(folds: IndexArray) -> IndexArray:
-    """The folds, or two by turns where a small source lies in one."""
-    return folds if len(np.unique(folds)) > 1 else np.arange(len(folds)) % 2
+def _fit_generalist(
+    views: Views, examples: WinExamples, qualities: Sequence[Quality], balance: FloatArray
+) -> FloatArray:
+    """Range, slope and intercept, on what the other sources' heads say of each source's rows, shape (4,)."""
+    said = np.stack([predict(views, quality.coefs) for quality in qualities], axis=1)  # (n, s)
+    elsewhere = said.sum(axis=1) - said[np.arange(len(said)), examples.source]
+    low, high = np.percentile(elsewhere, _USUAL)
+    slope, intercept = logistic_link(-np.clip(elsewhere, low, high), examples.win, balance)
+    return np.array([low, high, slope, intercept])

@@ -21,7 +21,7 @@ def test_registered_names():
         (
             "minlm",
             "Unknown embedder 'minlm'. Did you mean 'minilm'? Available: a folder, a hub name like ORG/NAME, minilm, "
-            "onnx:FOLDER, openai:MODEL, static.",
+            "onnx:FOLDER, openai:MODEL, static, stored:FILE.",
         ),
         ("", "Unknown embedder ''. Available: a folder, "),
         ("onnx:", "Embedder 'onnx:' names nothing after the colon. Write it as onnx:FOLDER."),

@@ -9,8 +9,9 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from prefroute.embed.static import MAX_CHARS, StaticEmbedder
+from prefroute.embed.static import StaticEmbedder
 from prefroute.errors import ConfigError, DataError
+from prefroute.prompts import MAX_CHARS
 
 SHIPPED = files("prefroute.embed") / "static_minilm"
 TEXTS = [
@@ -35,7 +36,7 @@ def test_vectors_equal_those_of_model2vec(embedder):
     peer = StaticModel.from_pretrained(str(SHIPPED))
     texts = [text[:MAX_CHARS] for text in TEXTS]
 
-    np.testing.assert_allclose(embedder.encode(texts), peer.encode(texts, max_length=None), atol=1e-6)
+    np.testing.assert_allclose(embedder.encode(texts), peer.encode(texts, max_length=None), atol=3e-6)
 
 
 def test_vectors_have_length_one_and_nothing_known_gives_zeros(embedder):

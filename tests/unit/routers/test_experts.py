@@ -1,21 +1,32 @@
-"""`experts`: each source keeps its own lesson, and the gate knows what it has not seen."""
+"""`experts`: each source keeps its own lesson, difficulty carries over, and the gate knows what it has not seen."""
 
 from __future__ import annotations
+
+import base64
 
 import numpy as np
 import pytest
 
-from prefroute.errors import CheckpointError
+import prefroute
+from prefroute.errors import CheckpointError, DataError
 from prefroute.routers import RouterState
 from prefroute.routers.experts import Experts
 from prefroute.routers.linear import Linear
 from prefroute.testing import HashEmbedder, tiny_battles
-from prefroute.types import Mixture, Outcomes, Source
+from prefroute.types import Battles, Mixture, Outcomes, Source
 
 WORDS = {
     "colours": ("red", "green", "blue", "white", "black", "grey"),
     "animals": ("cat", "dog", "cow", "hen", "fox", "owl"),
     "tools": ("saw", "nail", "file", "drill", "clamp", "rasp"),
+}
+ODD = {
+    "empty": "",
+    "French": "Bonjour madame, comment allez-vous ce matin, et que puis-je faire pour vous ?",
+    "Japanese": "明日の朝、駅まで歩いて行くのにどれくらいかかりますか。",
+    "base64": base64.b64encode(bytes(range(256))).decode(),
+    "APL": "life←{⊃1 ⍵=3 4+/,¯1 0 1∘.⊖¯1 0 1∘.⌽⊂⍵}",
+    "100 KB": "lorem ipsum dolor sit amet " * 3800,
 }
 
 
@@ -37,6 +48,14 @@ def fitted():
     return Experts("big", "small", HashEmbedder(32), folds=3).fit(mixture)
 
 
+@pytest.fixture(scope="module")
+def shipped():
+    """The router in the package."""
+    router = prefroute.load("default")
+    assert isinstance(router, Experts)
+    return router
+
+
 def test_sources_that_disagree_keep_their_own_lesson(fitted):
     colours_now, colours_then = fitted.win_rate(["red blue grey green now", "red blue grey green then"])
     animals_now, animals_then = fitted.win_rate(["cat dog hen owl now", "cat dog hen owl then"])
@@ -45,19 +64,44 @@ def test_sources_that_disagree_keep_their_own_lesson(fitted):
     assert animals_then > animals_now + 0.2
 
 
+def test_difficulty_that_sources_agree_on_carries_over_to_a_source_never_seen():
+    mixture = Mixture((source("colours", "now"), source("animals", "now", seed=1)))
+    router = Experts("big", "small", HashEmbedder(32), folds=3).fit(mixture)
+
+    hard, easy = router.win_rate(["saw nail file drill clamp now", "saw nail file drill clamp then"])
+
+    assert hard > easy + 0.02
+
+
 def test_the_gate_finds_the_source_of_a_prompt(fitted):
-    share, familiar = fitted.gate(["red blue grey green now", "cat dog hen owl now"])
+    share = fitted.gate(["red blue grey green now", "cat dog hen owl now"])
 
     assert share.argmax(axis=1).tolist() == [0, 1]
     np.testing.assert_allclose(share.sum(axis=1), 1)
-    assert (familiar > 0.5).all()
 
 
-def test_text_of_no_source_is_less_familiar_than_text_of_one(fitted):
-    _, familiar = fitted.gate(["red blue grey green now", "bonjour madame comment allez vous", ""])
+@pytest.mark.parametrize("kind", ODD)
+def test_text_like_no_source_is_new_and_is_scored_near_the_mean_win_rate(fitted, kind):
+    known, odd = fitted.novelty(["red blue grey green now", ODD[kind]])
 
-    assert familiar[0] > 2 * familiar[1]
-    assert familiar[0] > 2 * familiar[2]
+    assert known < 0.3
+    assert odd > 0.7
+    assert fitted.win_rate([ODD[kind]])[0] == pytest.approx(0.75, abs=0.15)  # half of the rows are wins, half are ties
+
+
+def test_votes_say_nothing_of_difficulty_and_a_source_never_seen_gets_the_mean_win_rate():
+    parts = []
+    for seed, name in enumerate(("colours", "animals")):
+        table = source(name, "now", seed=seed).data
+        first = np.zeros(len(table), dtype=np.int32)
+        outcome = (1 + table.quality[:, 0] - table.quality[:, 1]) / 2
+        parts.append(Source(name, Battles(table.prompts, ("big", "small"), first, first + 1, outcome), "big", "small"))
+    router = Experts("big", "small", HashEmbedder(32), folds=3).fit(Mixture(tuple(parts)))
+
+    known_hard, known_easy, odd = router.win_rate(["red blue grey now", "red blue grey then", ODD["Japanese"]])
+
+    assert known_hard > known_easy + 0.2
+    assert odd == pytest.approx(0.75, abs=0.1)
 
 
 def test_data_that_is_no_mixture_gives_the_linear_router():
@@ -70,12 +114,21 @@ def test_data_that_is_no_mixture_gives_the_linear_router():
     np.testing.assert_allclose(one, linear, atol=1e-12)
 
 
+def test_novelty_needs_a_source_to_leave_out():
+    router = Experts("big", "small", HashEmbedder()).fit(tiny_battles())
+
+    assert router.gate(["plan a trip"]).tolist() == [[1.0]]
+    with pytest.raises(DataError, match=r"leaving out sources in turn, and this router was fitted on one\. Fit it"):
+        router.novelty(["plan a trip"])
+
+
 def test_a_mixture_survives_saving_and_restoring(fitted):
     prompts = ["red blue now", "cat dog then", "something else"]
 
     again = Experts("big", "small", HashEmbedder(32), folds=3).restore(fitted.state())
 
     assert again.win_rate(prompts).tolist() == fitted.win_rate(prompts).tolist()
+    assert again.novelty(prompts).tolist() == fitted.novelty(prompts).tolist()
     assert again.sources_ == ("colours", "animals", "tools")
 
 
@@ -84,3 +137,14 @@ def test_tensors_that_do_not_fit_the_sources_are_refused(fitted):
 
     with pytest.raises(CheckpointError, match="do not fit its sources"):
         Experts("big", "small", HashEmbedder(32)).restore(RouterState(state.arrays, {"sources": ["a", "b"]}))
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_the_shipped_router_knows_an_exam_question_from_odd_text(shipped, kind):
+    exam = "Which of these gases is noble?\nA. Iron\nB. Neon\nC. Oxygen\nD. Carbon\nAnswer:"
+
+    known, odd = shipped.novelty([exam, ODD[kind]])
+
+    assert known < 0.2
+    assert odd > 0.6
+    assert abs(shipped.win_rate([ODD[kind]])[0] - 0.6) < 0.12  # the mean win rate of its sources is about 0.6

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prefroute.errors import ConfigError
-from prefroute.routers._sigmoid import sigmoid
-from prefroute.routers._views import logistic_link
+from prefroute.errors import CheckpointError, ConfigError
+from prefroute.routers._sigmoid import logistic_link, sigmoid
+from prefroute.routers._views import Heads, predict, training_views
+from prefroute.routers.base import RouterState
 from prefroute.routers.linear import Linear
 from prefroute.testing import HashEmbedder
-from prefroute.types import Mixture, Outcomes, Source
+from prefroute.types import FloatArray, Mixture, Outcomes, Source
 
 WORDS = ("red", "green", "blue", "white", "black", "grey")
 
@@ -77,6 +78,28 @@ def test_a_weight_of_a_source_moves_the_scores_towards_it():
 def test_parameters_out_of_range_are_refused(params, message):
     with pytest.raises(ConfigError, match="^" + message.replace(".", r"\.") + "$"):
         Linear("big", "small", HashEmbedder(), **params).fit(gains(20))
+
+
+def test_tensors_that_do_not_fit_together_are_refused():
+    router = Linear("big", "small", HashEmbedder()).fit(gains(40))
+    state = router.state()
+    short = {**state.arrays, "landmarks": state.arrays["landmarks"][:-1]}
+
+    with pytest.raises(CheckpointError, match="do not fit together"):
+        Linear("big", "small", HashEmbedder()).restore(RouterState(short, state.meta))
+
+
+def test_a_head_scores_what_its_views_add_up_to():
+    data = gains(60)
+    embedder = HashEmbedder()
+    scaling, views = training_views(embedder, data.prompts, 2, 10, 0)
+    rng = np.random.default_rng(1)
+    coefs: tuple[FloatArray, ...] = tuple(rng.standard_normal(view.shape[1:]) for view in views)
+
+    scores = Heads.of(scaling, [coefs, coefs], 2).score(embedder, data.prompts)
+
+    wanted = predict(views, coefs)
+    np.testing.assert_allclose(scores, np.stack([wanted, wanted], axis=1), atol=1e-4)  # n-grams are kept in float32
 
 
 def test_logistic_link_finds_the_slope_that_made_the_labels():

@@ -1,0 +1,82 @@
+"""What a prompt looks like without a dictionary: length, signs, numbers. Private to the routers room.
+
+Reads the head and tail of a prompt, as `prefroute.prompts.pieces` does; only the length is that of the whole.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from prefroute.prompts import MAX_CHARS, head_tail
+from prefroute.types import FloatArray
+
+__all__ = ["SURFACE_FEATURES", "surface"]
+
+SURFACE_FEATURES: tuple[str, ...] = (
+    "log_chars",
+    "log_pieces",
+    "piece_length",
+    "code",
+    "log_questions",
+    "log_breaks",
+    "commas_per_piece",
+    "digits_share",
+    "capitals_share",
+    "math_share",
+    "quotes_share",
+    "brackets_share",
+    "other_share",
+    "log_largest_number",
+    "log_numbers",
+    "decimals_share",
+)
+"""Names of the columns of `surface`; shares are of bytes, `other` is what lies beyond ASCII; `log_numbers` counts
+different numbers, `decimals_share` is of numbers."""
+
+
+_DIGITS = b"0123456789"
+_CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_MATH = b"$\\^_{}=+*/<>"
+_OTHER = bytes(range(128, 256))
+_COUNTED = (_DIGITS, _CAPITALS, _MATH, _OTHER)
+_CODE = ("`", "def ", "class ", "return ", ";\n", "{\n", "</")
+_NUMBER = re.compile(r"[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")
+_LARGEST = 1e9  # beyond it, larger is not harder
+
+
+def surface(prompts: Sequence[str], split: Sequence[Sequence[str]]) -> FloatArray:
+    """Counts and shares of prompts and their pieces, shape (n, len(SURFACE_FEATURES)); finite for any text."""
+    rows = [_surface_row(prompt, len(found)) for prompt, found in zip(prompts, split, strict=True)]
+    return np.array(rows).reshape(len(prompts), len(SURFACE_FEATURES))
+
+
+def _surface_row(prompt: str, n_pieces: int) -> tuple[float, ...]:
+    text = head_tail(prompt, MAX_CHARS)
+    data = text.encode("utf-8", "replace")
+    size = len(data)
+    # what is left when a class is deleted: the fastest count of a class of bytes that Python has
+    digits, capitals, math_signs, other = (size - len(data.translate(None, drop)) for drop in _COUNTED)
+    n_bytes, n_pieces = size + 1, n_pieces + 1
+    numbers = set(_NUMBER.findall(text)) if digits else set()
+    return (
+        math.log1p(len(prompt)),
+        math.log(n_pieces),
+        min(n_bytes / n_pieces, 40.0),
+        float(any(mark in text for mark in _CODE)),
+        math.log1p(text.count("?")),
+        math.log1p(text.count("\n")),
+        text.count(",") / n_pieces,
+        digits / n_bytes,
+        capitals / n_bytes,
+        math_signs / n_bytes,
+        text.count('"') / n_bytes,
+        text.count("(") / n_bytes,
+        other / n_bytes,
+        math.log1p(min(max((float(number.replace(",", "")) for number in numbers), default=0.0), _LARGEST)),
+        math.log1p(len(numbers)),
+        sum("." in number for number in numbers) / (len(numbers) + 1),
+    )
