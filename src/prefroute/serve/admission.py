@@ -1,0 +1,182 @@
+"""Who may ask, for what, and how often: what stands between a request and the work for it.
+
+The door is `Admission`. Checks stand in one order: key, rights, rate, and (a place for it) money; route and model come
+when the body has been read. All state is of one process and in memory. It must not read bodies.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import math
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine
+
+from prefroute.errors import ConfigError
+from prefroute.journal import Journal, Key, list_keys
+from prefroute.serve.call import Call
+from prefroute.serve.faults import Fault
+
+__all__ = ["Admission", "is_loopback", "may", "permission_denied", "require_keys"]
+
+_BEARER = b"bearer"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens on an address.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+        (True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def permission_denied(message: str, param: str | None = None) -> Fault:
+    """403: the key is good, but not for this."""
+    return Fault(403, "permission_denied", message, type_="permission_error", param=param)
+
+
+def require_keys(engine: Engine, host: str | None) -> bool:
+    """Whether keys are asked for: as soon as one was ever made.
+
+    Args:
+        engine: Of the journal.
+        host: Where the server listens; None for an application that is called in the process.
+
+    Raises:
+        ConfigError: If the server can be reached from other machines and no key was ever made.
+    """
+    if list_keys(engine):
+        return True
+    if host is not None and not is_loopback(host):
+        raise ConfigError(
+            f"Anybody who reaches {host!r} could use your models: there is no key yet. Make one "
+            "(prefroute keys create CONFIG NAME), or listen on 127.0.0.1."
+        )
+    return False
+
+
+class Admission:
+    """Checks keys and their limits.
+
+    Where no key was ever made, everybody on this machine may do everything.
+
+    Args:
+        journal: Holds the keys.
+        host: Where the server listens; None for an application that is called in the process.
+        workers: Processes that share each key's limit, >= 1: each allows its part of it.
+        clock: Seconds of a monotonic clock.
+
+    Raises:
+        ConfigError: If the server can be reached from other machines and there is no key.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        host: str | None = None,
+        *,
+        workers: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keys = journal.keys
+        self._workers = workers
+        self._clock = clock
+        self._buckets: dict[str, _Bucket] = {}
+        # Once there was a key, there always is one to show: revoking the last must not open the gate.
+        self._needs_key = require_keys(journal.engine, host)
+        self._host = host
+
+    def check_key(self, call: Call) -> None:
+        """Find out who asks.
+
+        Args:
+            call: Its `key` is set.
+
+        Raises:
+            Fault: 401, the same for no key, an unknown and a revoked one; 403 for a request to an open gateway that a
+                web page sent through a name of its own.
+        """
+        said = call.headers(b"authorization")
+        if not self._needs_key and not len(self._keys):
+            self._check_host(call)
+            return
+        self._needs_key = True
+        scheme, _, secret = said[0].partition(b" ") if len(said) == 1 else (b"", b"", b"")
+        key = self._keys.find(secret.strip()) if scheme.lower() == _BEARER else None
+        if key is None:
+            # OpenAI's own first words, by which clients know a 401 from other bad requests
+            message = (
+                "Incorrect API key provided, or none. Send `Authorization: Bearer KEY` with a key of this gateway."
+            )
+            raise Fault(401, "invalid_api_key", message, headers={"www-authenticate": "Bearer"})
+        call.key = key
+
+    def _check_host(self, call: Call) -> None:
+        """A web page can have its own name point at this machine; the browser then says that name."""
+        if self._host is not None and not _names_this_machine(call.header(b"host")):
+            raise permission_denied("Without keys this gateway answers to localhost only. Ask there, or make a key.")
+
+    def check_rate(self, key: Key | None) -> None:
+        """Count a request.
+
+        Args:
+            key: Who asks.
+
+        Raises:
+            Fault: 429 that says when to come again.
+        """
+        if key is None or key.requests_per_minute is None:
+            return
+        per_minute = key.requests_per_minute / self._workers
+        bucket = self._buckets.get(key.key_id)
+        if bucket is None:
+            bucket = self._buckets[key.key_id] = _Bucket(per_minute, self._clock())
+        wait_s = bucket.take(self._clock())
+        if wait_s > 0:
+            message = f"This key may ask {key.requests_per_minute} times a minute. Wait."
+            retry = {"retry-after": str(min(60, max(1, math.ceil(wait_s))))}
+            raise Fault(429, "rate_limit_exceeded", message, type_="rate_limit_error", headers=retry)
+
+
+@functools.lru_cache(maxsize=64)
+def _names_this_machine(host: bytes) -> bool:
+    try:
+        name = urlsplit("//" + host.decode("latin-1")).hostname
+    except ValueError:
+        return False
+    return name is None or is_loopback(name)
+
+
+class _Bucket:
+    """Holds a minute's requests, refilled evenly; so nobody gets more than twice as many in any one minute."""
+
+    __slots__ = ("_at", "_most", "_per_s", "_tokens")
+
+    def __init__(self, per_minute: float, now: float) -> None:
+        self._per_s = per_minute / 60
+        self._most = self._tokens = max(1.0, per_minute)
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """Take one; or else the seconds until there is one."""
+        self._tokens = min(self._most, self._tokens + (now - self._at) * self._per_s)
+        self._at = now
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._per_s
+        self._tokens -= 1
+        return 0.0
+
+
+def may(key: Key | None, right: str) -> bool:
+    """Whether a key has a right; without keys everybody has all."""
+    return key is None or key.may(right)

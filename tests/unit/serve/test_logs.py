@@ -1,0 +1,63 @@
+"""Lines of the log: whole, one for each request, without what must not be told."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+
+from prefroute.serve.logs import Lines
+
+
+def written(form, *requests, records=()):
+    stream = io.BytesIO()
+    with Lines(form, stream) as lines:
+        for values in requests:
+            lines.request(values)
+        for record in records:
+            lines.emit(record)
+    return stream.getvalue().decode()
+
+
+def test_a_value_cannot_forge_a_line():
+    evil = 'x\n{"level": "info"}\r\x1b[31m'
+
+    as_json = written("json", {"level": "info", "model": evil})
+    as_text = written("text", {"level": "info", "model": evil})
+
+    assert json.loads(as_json)["model"] == evil
+    for line in (as_json, as_text):
+        assert line.count("\n") == 1
+        assert line.endswith("\n")
+        assert "\x1b" not in line
+        assert "\r" not in line
+
+
+def test_text_leaves_out_what_there_is_not():
+    line = written("text", {"level": "info", "message": "request", "status": 200, "model": None})
+
+    assert line.split(maxsplit=1)[1] == "info request status=200\n"
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_error_is_told_by_its_place_and_not_by_its_words(form):
+    try:
+        raise ValueError("the prompt's text")
+    except ValueError as exc:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "It failed.", (), (type(exc), exc, exc.__traceback__))
+
+    line = written(form, records=[record])
+
+    assert "It failed." in line
+    assert "ValueError" in line
+    assert "test_logs.py" in line
+    assert "prompt" not in line
+
+
+def test_a_reader_that_has_gone_does_not_end_the_server():
+    stream = io.BytesIO()
+    with Lines("json", stream) as lines:
+        stream.close()
+        lines.request({"level": "info"})
