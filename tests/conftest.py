@@ -33,6 +33,7 @@ _PRIVATE_VARIABLES = (
 def _own_user_directory(monkeypatch, tmp_path_factory):
     """No test writes to the real user directory or uses a real key."""
     monkeypatch.setenv("PREFROUTE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     for name in _PRIVATE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
@@ -47,6 +48,19 @@ def data_dir() -> Path:
     if not (folder / "routellm_benchmarks").is_dir():
         pytest.skip(f"needs real data: {folder} holds no routellm_benchmarks/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A server of PostgreSQL (`tests.servers.postgres`); the test is skipped where it is not installed."""
+    from tests.servers.postgres import Postgres, postgres_bin
+
+    binaries = postgres_bin()
+    if binaries is None:
+        pytest.skip("needs PostgreSQL's server: initdb and postgres")
+    server = Postgres(binaries)
+    yield server
+    server.close()
 
 
 class Loopback:

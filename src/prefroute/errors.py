@@ -14,6 +14,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "JournalError",
     "MissingExtraError",
     "NotFittedError",
     "PrefrouteError",
@@ -50,6 +51,12 @@ class CheckpointError(PrefrouteError):
 
 class ConfigError(PrefrouteError):
     """A setting, flag or name is not valid."""
+
+
+class JournalError(PrefrouteError):
+    """The journal cannot be written or read now; what was asked may work later."""
+
+    exit_code = 1
 
 
 class MissingExtraError(PrefrouteError, ImportError):

@@ -33,7 +33,7 @@ from prefroute.errors import (
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Around", "Endpoint", "OpenAIClient", "Post", "run_blocking"]
+__all__ = ["Around", "Endpoint", "OpenAIClient", "Post", "retry_after_s", "run_blocking"]
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -250,7 +250,7 @@ class OpenAIClient:
                     status=status,
                     may_pass=True,
                     may_have_run=status >= 500,  # a gateway gives up on work that goes on behind it
-                    retry_after_s=_retry_after_s(headers),
+                    retry_after_s=retry_after_s(headers.get("Retry-After", "")),
                 )
             hint = " Check the API key." if status in (401, 403) else " Check the base URL and the model's name."
             raise UpstreamRefused(f"{host} answered {status}{said}.{hint}", status=status)
@@ -295,15 +295,19 @@ def run_blocking(work: Coroutine[Any, Any, _T]) -> _T:
         return pool.submit(asyncio.run, work).result()
 
 
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds in [0, 60] that `Retry-After` asks for, as a number or as a date; None where it says nothing usable."""
-    value = headers.get("Retry-After", "")
+def retry_after_s(said: str) -> float | None:
+    """Seconds in [0, 60] that a `Retry-After` asks for, as a number or as a date; None where it says nothing usable.
+
+    Example:
+        >>> retry_after_s("7"), retry_after_s("1e9"), retry_after_s("soon")
+        (7.0, 60.0, None)
+    """
     try:
-        wait_s = float(value)
+        wait_s = float(said)
     except ValueError:
         try:
-            wait_s = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+            wait_s = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
+        except (ValueError, OverflowError):
             return None
     return None if math.isnan(wait_s) else min(max(wait_s, 0.0), _MAX_RETRY_AFTER_S)
 

@@ -26,7 +26,7 @@ def test_every_command_has_help(run, command):
     "command",
     [
         *(c for c in COMMANDS if c not in ("data", "augment")),
-        *("data fetch", "data inspect", "data split", "data check", "augment gold", "augment judge"),
+        *("data fetch", "data inspect", "data split", "data check", "data phrases", "augment gold", "augment judge"),
     ],
 )
 def test_help_of_every_command_shows_an_example(run, command):

@@ -69,3 +69,33 @@ def test_training_in_steps_leaves_a_report_and_no_state_behind(run, tables, tmp_
 
     assert (tmp_path / "mf-training" / "training.html").exists()
     assert not (tmp_path / "mf.training").exists()
+
+
+def test_leaving_sources_out_prints_and_reports_what_each_adds(run, tables, tmp_path):
+    out = tmp_path / "both"
+    done = run(
+        "train", "linear", "--source", f"colours={tables['colours']}",
+        "--source", f"animals={tables['animals']},strong=huge,weak=tiny",
+        "--strong", "big", "--weak", "small", "--out", out, "--leave-one-out",
+    )  # fmt: skip
+
+    assert "colours adds" in done.stdout
+    assert "Similarity of the questions to each source" in done.stdout
+    report = json.loads((tmp_path / "both-training" / "training.json").read_text())
+    cells = {(row["scored_on"], row["left_out"]): row for row in report["leave_one_out"]}
+    assert set(cells) == {(test, left) for test in tables for left in (None, *tables)}
+    assert cells["colours", "colours"]["train_n"] < cells["colours", None]["train_n"]
+    assert {(row["scored_on"], row["source"]) for row in report["similarity"]} == {
+        (a, b) for a in tables for b in tables
+    }
+    assert "What the left-out source adds" in (tmp_path / "both-training" / "training.html").read_text()
+
+
+def test_leaving_out_the_only_source_is_refused_before_any_work(run, tables, tmp_path):
+    message = run.refused(
+        "train", "linear", "--source", f"a={tables['colours']}", "--strong", "big", "--weak", "small",
+        "--out", tmp_path / "x", "--leave-one-out",
+    )  # fmt: skip
+
+    assert message.startswith("--leave-one-out measures what the sources of a mixture add.")
+    assert not (tmp_path / "x").exists()

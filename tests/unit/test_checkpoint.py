@@ -62,6 +62,19 @@ def test_everything_that_was_saved_is_found_again(router, saved):
     assert checkpoint.manifest["models"] == ["big", "middle", "small"]
 
 
+def test_hashes_of_training_prompts_are_left_out_for_who_only_scores(saved):
+    assert open_checkpoint(saved, embedder=HashEmbedder(), with_training=False).training is None
+
+
+def test_known_router_is_taken_in_place_of_a_second_one(router, saved):
+    opened = open_checkpoint(saved, known={fingerprint(router): router})  # its embedder could not be opened
+    other = open_checkpoint(saved, embedder=HashEmbedder(), known={"0" * 64: router})
+
+    assert opened.router is router
+    assert opened.policy == Threshold(0.5)
+    assert other.router is not router
+
+
 def test_load_gives_the_router(saved):
     assert load(saved, embedder=HashEmbedder()).params()["k"] == 200
 

@@ -97,7 +97,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_lines(write):
     wanted = [
         "FILE:2: embeder: not a setting (did you mean 'embedder'?)",
         "FILE:4: train.tiers: should be greater than or equal to 2, got 1",
-        "FILE:5: train.router: should be a valid string, got 5",
+        "FILE:5: train.router: must be text, in quotes where YAML would read it as something else, got 5",
         "FILE:6: train.router: stands here twice, first on line 5",
     ]
     places = [message.index(text) for text in wanted]
@@ -107,7 +107,10 @@ def test_all_problems_are_reported_at_once_in_the_order_of_lines(write):
 def test_item_of_a_list_is_named_by_its_place(write):
     message = refused(write("evaluate:\n  benchmarks:\n    - mmlu\n    - 7\n"))
 
-    assert message == "FILE:4: evaluate.benchmarks.1: should be a valid string, got 7."
+    assert (
+        message
+        == "FILE:4: evaluate.benchmarks.1: must be text, in quotes where YAML would read it as something else, got 7."
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,7 @@ def test_item_of_a_list_is_named_by_its_place(write):
         ("train: linear", "FILE:1: train: must be a section of `key: value` lines, got 'linear'."),
         ("train: {data: a.csv}", "FILE:1: train.data: must be a list: [a, b], got 'a.csv'."),
         ("train: {data: [5]}", "FILE:1: train.data.0: must be a path, as text, got 5."),
+        ("data_dir: ~no-such-user/x", "FILE:1: data_dir: ~no-such-user/x: there is no such user. Write the path out."),
         ("embedder: ''", "FILE:1: embedder: String should have at least 1 character, got ''."),
         ("- 1\n- 2", "FILE:1: the file must hold `key: value` lines, got one list."),
         ("just text", "FILE:1: the file must hold `key: value` lines, got one str."),

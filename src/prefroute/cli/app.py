@@ -9,7 +9,22 @@ from typing import Annotated, NoReturn, cast
 
 import typer
 
-from prefroute.cli import adding, augment, calibrate, data, demo, evaluate, importing, init, route, train
+from prefroute.cli import (
+    adding,
+    augment,
+    calibrate,
+    data,
+    demo,
+    evaluate,
+    importing,
+    init,
+    journal,
+    keys,
+    report,
+    route,
+    serve,
+    train,
+)
 from prefroute.errors import PrefrouteError
 
 __all__ = ["app", "main"]
@@ -31,7 +46,12 @@ app.add_typer(importing.app, name="import", short_help="Take over routers traine
 app.command("evaluate", short_help="Measure routers, with intervals.")(evaluate.evaluate)
 app.command("calibrate", short_help="Choose the threshold on your own data.")(calibrate.calibrate)
 app.command("route", short_help="Say which model a prompt goes to.")(route.route)
-app.command("init", short_help="Write a commented settings file.")(init.init)
+app.command("serve", short_help="Serve an OpenAI-compatible gateway.")(serve.serve)
+app.command("reload", short_help="Make a gateway read its file again.")(serve.reload)
+app.add_typer(keys.app, name="keys", short_help="Make, list and revoke clients' keys.")
+app.command("report", short_help="Traffic, cost, latency and feedback.")(report.report)
+app.add_typer(journal.app, name="journal", short_help="Prune, delete and redact the journal.")
+app.command("init", short_help="Write a commented file to start from.")(init.init)
 
 # Recent typers carry a copy of click of their own, and export only this subclass of its usage errors.
 _USAGE_ERROR = cast(type[Exception], typer.BadParameter.__mro__[1])

@@ -11,7 +11,6 @@ import typer
 from prefroute.cli.opening import open_router
 from prefroute.cli.options import ConfigFile, JsonTo, Seed, read_config
 from prefroute.cli.output import Output
-from prefroute.cli.reading import read_prompts
 from prefroute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def _target(
 
 
 def _data(prompts: str | None, outcomes: Path | None) -> Sequence[str] | Outcomes:
-    from prefroute.data import load
+    from prefroute.data import load, read_prompts
     from prefroute.types import Outcomes
 
     if (prompts is None) == (outcomes is None):

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from prefroute.cli.fetch import fetch
+from prefroute.cli.from_journal import from_journal
 from prefroute.cli.opening import open_cached_embedder
 from prefroute.cli.options import DataDir, JsonTo, read_config
 from prefroute.cli.output import Bar, Output
+from prefroute.cli.phrases import phrases
 from prefroute.errors import ConfigError
 
 __all__ = ["app"]
@@ -20,6 +22,8 @@ _FOUND = 1  # exit code of `data check` when it found something, like `diff` and
 
 app = typer.Typer(help="Fetch tables of battles and outcomes, look into them, split them, check them.")
 app.command("fetch")(fetch)
+app.command("from-journal")(from_journal)
+app.command("phrases")(phrases)
 
 Table = Annotated[Path, typer.Argument(metavar="PATH", help="Battles or outcomes: Parquet, CSV or JSONL.")]
 

@@ -1,65 +1,118 @@
-"""`prefroute demo`: the router that ships, on about twenty prompts of different kinds, and what the batch costs."""
+"""`prefroute demo`: a gateway before two stand-ins, about twenty prompts sent through it, and what its journal says."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from dataclasses import dataclass
+import tempfile
+from dataclasses import asdict, dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from prefroute.cli.opening import open_router, saved_threshold
+import typer
+
+from prefroute.cli.demo_gateway import ROUTE, STRONG, WEAK, DemoGateway, running_gateway
 from prefroute.cli.options import JsonTo
 from prefroute.cli.output import Output, own_command, shorten
+from prefroute.cli.report import show_summary, summary_of
+from prefroute.errors import ConfigError
 
 if TYPE_CHECKING:
-    from prefroute.checkpoint import Checkpoint
-    from prefroute.policy import Threshold
+    from prefroute.journal.summary import Summary
 
 __all__ = ["demo"]
 
-# The router that ships was trained on several pairs, whose models it calls by their class; this pair stands for them.
-_STANDS_FOR = {"strong": "gpt-4-1106-preview", "weak": "mixtral-8x7b-instruct-v0.1"}
-_CHARS_PER_TOKEN = 4  # the usual rule of thumb for English; the demo says that its costs are estimates
 _LONG = 1000  # characters from which a prompt's length is shown
-_PROMPT_WIDTH = 46  # columns of the terminal
+_PROMPT_WIDTH = 40  # columns of the terminal
 _KIND_WIDTH = 11
-_OTHER_COLUMNS = 39  # what kind, win rate, model and the lines between take
+_OTHER_COLUMNS = 47  # what kind, win rate, model and the lines between take
+_STREAMED = "Tell me in one sentence what you are."
+_HONESTY = """\
+The stand-ins say the same to everyone: this shows how it works, not how good it is. They are priced as GPT-4 Turbo and
+Mixtral 8x7B were in 2024-06. What the router was trained on is in its model card; prefroute evaluate measures it.
+"""
 _NEXT = """\
 Next:
+  {command} demo --serve
   {command} route "Your own prompt"
-  {command} calibrate default --prompts FILE --strong-share 0.3
+  {command} init --gateway
   {command} train linear --data FILE --strong A --weak B --out runs/linear
   {command} data fetch routellm-benchmarks
   {command} evaluate default --benchmark mmlu --data data/routellm-benchmarks
   {command} --help"""
+_TRY = """\
+A gateway is listening on {url} before two stand-ins. Try, in another terminal:
+
+  curl {url}/chat/completions -H 'content-type: application/json' \\
+    -d '{{"model": "{route}", "messages": [{{"role": "user", "content": "Prove that 2 is prime."}}]}}'
+  curl -N {url}/chat/completions -H 'content-type: application/json' \\
+    -d '{{"model": "{route}", "stream": true, "messages": [{{"role": "user", "content": "Hi!"}}]}}'
+  curl {url}/route -H 'content-type: application/json' \\
+    -d '{{"model": "{route}", "messages": [{{"role": "user", "content": "Hi!"}}]}}'
+  {command} report {config}
+
+Or point an OpenAI client at base_url={url} with any key. Ctrl-C stops it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Routed:
     kind: str
     prompt: str
-    win_rate: float
-    is_strong: bool
+    model: str
+    reason: str
+    win_rate: float | None
 
 
-def demo(json_to: JsonTo = None) -> None:
-    """Route about twenty prompts of different kinds with the router that ships, and show what the batch costs.
+def demo(
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Leave the gateway running for your own requests, until Ctrl-C.")
+    ] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the gateway; 0 takes a free one.")] = 0,
+    json_to: JsonTo = None,
+) -> None:
+    """Send about twenty prompts of different kinds through a gateway with the router that ships, and show its journal.
+
+    Everything stays on this machine: the two models are stand-ins that answer at once.
 
     Example: prefroute demo
+
+    Example: prefroute demo --serve --port 8000
     """
+    if serve and json_to is not None:
+        raise ConfigError("--json goes without --serve: a gateway that is left running has no result to write.")
     output = Output(json_to)
-    checkpoint = open_router("default")
-    policy = saved_threshold(checkpoint)
-    prompts = [(item["kind"], item["prompt"] * item.get("repeat", 1)) for item in _packaged()]
-    win_rates = checkpoint.router.win_rate([prompt for _, prompt in prompts])
-    chosen = policy.choose(win_rates)
-    routed = [
-        _Routed(kind, prompt, float(win_rate), bool(is_strong))
-        for (kind, prompt), win_rate, is_strong in zip(prompts, win_rates, chosen, strict=True)
-    ]
-    cost_usd = _costs(checkpoint, routed)
-    output.result(_as_json(checkpoint, policy, routed, cost_usd))
-    _show(output, checkpoint, policy, routed, cost_usd)
+    with tempfile.TemporaryDirectory(prefix="prefroute-demo-") as name:
+        folder = Path(name)
+        if serve:
+            asyncio.run(_leave_running(output, folder, port))
+            return
+        routed, decision = asyncio.run(_routed(output, folder, port))
+        summary = summary_of(str(folder / "gateway.yaml"))
+    output.result(_as_json(routed, decision, summary))
+    output.say("\nWhat the journal says (prefroute report):")
+    show_summary(output, summary)
+    output.say(_HONESTY)
+    output.say(_NEXT.format(command=own_command()))
+
+
+async def _leave_running(output: Output, folder: Path, port: int) -> None:
+    async with running_gateway(folder, port) as gateway:
+        output.say(_TRY.format(url=gateway.base_url, route=ROUTE, config=gateway.config, command=own_command()))
+        await gateway.until_stopped()
+
+
+async def _routed(output: Output, folder: Path, port: int) -> tuple[list[_Routed], dict[str, Any]]:
+    """Every prompt through the gateway, one of them streamed; and one decision in full."""
+    async with running_gateway(folder, port) as gateway:
+        routed = [await _ask(gateway, item["kind"], item["prompt"] * item.get("repeat", 1)) for item in _packaged()]
+        decision = await gateway.decision(routed[0].prompt)
+        _show(output, routed, decision["threshold"])
+        output.say(f"A streamed answer to {_STREAMED!r}:")
+        async for piece in gateway.stream(_STREAMED):
+            output.console.print(piece, end="", markup=False, emoji=False)
+        output.say()
+    return routed, decision
 
 
 def _packaged() -> list[dict[str, Any]]:
@@ -68,95 +121,53 @@ def _packaged() -> list[dict[str, Any]]:
     return rows
 
 
-def _costs(checkpoint: Checkpoint, routed: list[_Routed]) -> dict[str, float] | None:
-    """Estimated cost of the batch, US dollars, routed and with one model for all; None without prices."""
-    from prefroute.prices import PRICES
-
-    priced = _priced_as(checkpoint)
-    if any(model not in PRICES for model in priced):
-        return None
-    strong, weak = (
-        [PRICES[model].request_usd(tokens_in=len(row.prompt) / _CHARS_PER_TOKEN) for row in routed] for model in priced
+async def _ask(gateway: DemoGateway, kind: str, prompt: str) -> _Routed:
+    headers = await gateway.ask(prompt)
+    win_rate = headers.get("x-prefroute-win-rate")
+    return _Routed(
+        kind=kind,
+        prompt=prompt,
+        model=headers["x-prefroute-model"],
+        reason=headers["x-prefroute-reason"],
+        win_rate=None if win_rate is None else float(win_rate),
     )
-    routed_usd = sum(s if row.is_strong else w for row, s, w in zip(routed, strong, weak, strict=True))
-    return {"routed": routed_usd, "always_strong": sum(strong), "always_weak": sum(weak)}
 
 
-def _priced_as(checkpoint: Checkpoint) -> tuple[str, str]:
-    """The models whose prices the demo takes for strong and weak."""
-    router = checkpoint.router
-    return _STANDS_FOR.get(router.strong, router.strong), _STANDS_FOR.get(router.weak, router.weak)
-
-
-def _as_json(
-    checkpoint: Checkpoint, policy: Threshold, routed: list[_Routed], cost_usd: dict[str, float] | None
-) -> dict[str, Any]:
-    router = checkpoint.router
+def _as_json(routed: list[_Routed], decision: dict[str, Any], summary: Summary) -> dict[str, Any]:
+    results = []
+    for row in routed:
+        shown = asdict(row)
+        results.append(shown | {"n_chars": len(shown.pop("prompt"))})
     return {
         "schema": 1,
         "router": "default",
-        "fingerprint": checkpoint.fingerprint,
-        "strong": router.strong,
-        "weak": router.weak,
-        "threshold": policy.alpha,
-        "cost_usd": cost_usd,
-        "results": [
-            {
-                "kind": row.kind,
-                "n_chars": len(row.prompt),
-                "win_rate": row.win_rate,
-                "model": router.strong if row.is_strong else router.weak,
-            }
-            for row in routed
-        ],
+        "fingerprint": decision["router"],
+        "strong": STRONG,
+        "weak": WEAK,
+        "threshold": decision["threshold"],
+        "results": results,
+        "report": summary.to_json(),
     }
 
 
-def _show(
-    output: Output,
-    checkpoint: Checkpoint,
-    policy: Threshold,
-    routed: list[_Routed],
-    cost_usd: dict[str, float] | None,
-) -> None:
+def _show(output: Output, routed: list[_Routed], threshold: float) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from prefroute.prices import MEAN_TOKENS_OUT
-
-    router = checkpoint.router
     room = min(_PROMPT_WIDTH, max(output.width - _OTHER_COLUMNS, _KIND_WIDTH))  # columns for the prompt
-    table = Table(title=f"{router.strong} or {router.weak}?", title_justify="left")
+    table = Table(title="Where the gateway sent each prompt", title_justify="left")
     table.add_column("kind", no_wrap=True, min_width=_KIND_WIDTH)
     table.add_column("prompt", no_wrap=True, overflow="ellipsis", max_width=room)
     table.add_column("win rate", justify="right", no_wrap=True, min_width=len("win rate"))
-    table.add_column("goes to", no_wrap=True, min_width=len("goes to"))
+    table.add_column("answered by", no_wrap=True, min_width=len(STRONG))
     for row in routed:
         size = f"({len(row.prompt):,} characters) " if len(row.prompt) > _LONG else ""
         shown = size + shorten(row.prompt, room) or "(nothing)"
-        model = router.strong if row.is_strong else router.weak
-        style = "bold" if row.is_strong else "dim"
-        table.add_row(row.kind, Text(shown), f"{row.win_rate:.3f}", Text(model, style=style))
+        rate = "-" if row.win_rate is None else f"{row.win_rate:.3f}"
+        table.add_row(row.kind, Text(shown), rate, Text(row.model, style="bold" if row.model == STRONG else "dim"))
     output.say(table)
-    n_strong = sum(row.is_strong for row in routed)
+    n_strong = sum(row.model == STRONG for row in routed)
     output.say(
-        f"Win rate: the router's estimate that the strong answer is preferred, ties half. Strong from "
-        f"{policy.alpha:.3f} on: {n_strong} of {len(routed)} prompts.\n"
+        f"Win rate: the router's estimate that the strong answer is preferred, ties half. Strong from {threshold:.3f} "
+        f"on: {n_strong} of {len(routed)} prompts.\n"
     )
-    if cost_usd is not None:
-        saved_share = 1 - cost_usd["routed"] / cost_usd["always_strong"]
-        output.say(
-            f"Cost of this batch, estimated: routed ${cost_usd['routed']:.4f}, always strong "
-            f"${cost_usd['always_strong']:.4f}, always weak ${cost_usd['always_weak']:.4f} "
-            f"({saved_share:.0%} below always strong)."
-        )
-        strong, weak = _priced_as(checkpoint)
-        output.say(
-            f"(Priced as {strong} and {weak}, 2024-06; {_CHARS_PER_TOKEN} characters a token in, "
-            f"{MEAN_TOKENS_OUT} tokens out.)\n"
-        )
-    output.say(
-        "These prompts show how it works, not how good it is: no answer was made or judged here. The router's model "
-        "card says what it was trained on; prefroute evaluate measures it.\n"
-    )
-    output.say(_NEXT.format(command=own_command()))

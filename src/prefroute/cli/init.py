@@ -1,4 +1,4 @@
-"""`prefroute init`: a commented settings file to start from."""
+"""`prefroute init`: a commented file to start from, of settings or of the gateway."""
 
 from __future__ import annotations
 
@@ -15,20 +15,34 @@ __all__ = ["init"]
 
 
 def init(
-    path: Annotated[Path, typer.Argument(metavar="[FILE]", help="File to write.")] = Path("prefroute.yaml"),
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="File to write. Default: prefroute.yaml, or gateway.yaml.")
+    ] = None,
+    gateway: Annotated[bool, typer.Option("--gateway", help="Write the gateway's configuration instead.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     json_to: JsonTo = None,
 ) -> None:
-    """Write a commented settings file for train, evaluate and calibrate.
+    """Write a commented settings file for train, evaluate and calibrate, or one for serve.
 
     Example: prefroute init && prefroute train --config prefroute.yaml
+
+    Example: prefroute init --gateway && prefroute serve gateway.yaml
     """
+    output = Output(json_to)
+    target = path or Path("gateway.yaml" if gateway else "prefroute.yaml")
+    check_writable(target, "FILE")
+    if target.exists() and not force:
+        raise ConfigError(f"{str(target)!r} exists and is left alone. Choose another name, or add --force.")
+    write_text(target, _text(gateway))
+    output.result({"schema": 1, "path": str(target)})
+    output.say(f"Wrote {target}. Edit it, then: prefroute {'serve' if gateway else 'train --config'} {target}")
+
+
+def _text(gateway: bool) -> str:
+    if gateway:
+        from prefroute.serve.starting import starting_gateway
+
+        return starting_gateway()
     from prefroute.settings import starting_config
 
-    output = Output(json_to)
-    check_writable(path, "FILE")
-    if path.exists() and not force:
-        raise ConfigError(f"{str(path)!r} exists and is left alone. Choose another name, or add --force.")
-    write_text(path, starting_config())
-    output.result({"schema": 1, "path": str(path)})
-    output.say(f"Wrote {path}. Edit it, then: prefroute train --config {path}")
+    return starting_config()

@@ -11,7 +11,6 @@ import typer
 
 from prefroute.cli.options import JsonTo, parse_params
 from prefroute.cli.output import Bar, Output, check_writable, write_text
-from prefroute.cli.reading import read_prompts
 from prefroute.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -141,10 +140,10 @@ class _SpendBar(Bar):
 
 def _read(prompts: str, answers: str | None) -> tuple[list[str], list[str | None] | None]:
     """The prompts, and the stored answers where a column is named."""
+    from prefroute.data import read_columns, read_prompts
+
     if answers is None:
         return list(read_prompts(prompts)), None
-    from prefroute.data import read_columns
-
     if not Path(prompts).is_file():
         raise ConfigError(f"--strong-answers needs a table with a column `prompt`, got {prompts!r}.")
     found = read_columns(Path(prompts), ["prompt", answers])

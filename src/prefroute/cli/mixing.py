@@ -1,4 +1,4 @@
-"""`--source`: a table with its own pair and weight, one of a mixture."""
+"""`--source`: a table with its own pair and weight, one of a mixture; and what each of them adds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import typer
 from prefroute.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from prefroute.cli.output import Output
+    from prefroute.evaluate import SourceEffects
     from prefroute.types import Mixture
 
-__all__ = ["SourceSpec", "Sources", "parse_sources", "read_mixture"]
+__all__ = ["LeaveOneOut", "SourceSpec", "Sources", "parse_sources", "read_mixture", "show_effects"]
 
 Sources = Annotated[
     list[str] | None,
@@ -22,6 +24,15 @@ Sources = Annotated[
         "--source",
         metavar="NAME=PATH[,strong=A][,weak=B][,weight=W]",
         help="One table of a mixture, with its own pair and weight, in place of --data. Repeatable.",
+    ),
+]
+
+LeaveOneOut = Annotated[
+    bool,
+    typer.Option(
+        "--leave-one-out",
+        help="Also measure what each --source adds, on a held-out fifth of each and on every --against: trains once "
+        "more for all, and once without each.",
     ),
 ]
 
@@ -89,3 +100,33 @@ def read_mixture(specs: Sequence[SourceSpec], strong: str, weak: str) -> Mixture
         pair = spec.strong or strong, spec.weak or weak
         sources.append(Source(spec.name, load(spec.path, strong=pair[0], weak=pair[1]), *pair, weight=spec.weight))
     return Mixture(tuple(sources))
+
+
+def show_effects(effects: SourceEffects, output: Output) -> None:
+    """Print what each source adds, and how near the questions are to each source."""
+    from prefroute.evaluate import effects_table
+
+    _show("What each source adds to APGR (paired differences, 95%)", effects_table(effects), output)
+    for row in effects.rows:
+        if row["note"]:
+            output.say(f"{row['scored_on']}: not measured. {row['note']}")
+    similarity: dict[str, list[str]] = {}
+    for row in effects.similarity:
+        similarity.setdefault(row["scored_on"], []).append(f"{row['similarity']:.3f}")
+    if similarity:
+        head = ["questions", *dict.fromkeys(row["source"] for row in effects.similarity)]
+        body = [[name, *cells] for name, cells in similarity.items()]
+        _show("Similarity of the questions to each source (mean of the highest cosine)", [head, *body], output)
+
+
+def _show(title: str, cells: Sequence[Sequence[str]], output: Output) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    output.say(title)
+    shown = Table()
+    for name in cells[0]:
+        shown.add_column(Text(name))
+    for line in cells[1:]:
+        shown.add_row(*map(Text, line))
+    output.say(shown)

@@ -42,7 +42,9 @@ DataDir = Annotated[
 EmbedderSpec = Annotated[
     str | None,
     typer.Option(
-        "--embedder", metavar="SPEC", help="static (default), minilm, a hub name, a folder, onnx:FOLDER, openai:MODEL."
+        "--embedder",
+        metavar="SPEC",
+        help="static (default), minilm, a hub name, a folder, onnx:FOLDER, openai:MODEL, stored:FILE.",
     ),
 ]
 Params = Annotated[

@@ -11,7 +11,6 @@ import typer
 from prefroute.cli.opening import open_router, saved_threshold
 from prefroute.cli.options import JsonTo
 from prefroute.cli.output import Bar, Output, shorten
-from prefroute.cli.reading import batches, read_prompts
 from prefroute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ def route(
 
     Example: prefroute route --file prompts.jsonl --strong-share 0.3 --json routed.jsonl
     """
+    from prefroute.data import read_prompts
+
     output = Output(json_to)
     if text is not None and file is not None:
         raise ConfigError("Give a prompt or --file, not both.")
@@ -93,6 +94,8 @@ def _share_policy(checkpoint: Checkpoint, prompts: list[str], strong_share: floa
 def _rows(
     checkpoint: Checkpoint, policy: Threshold, prompts: Iterator[str] | list[str], name: str, bar: Bar
 ) -> Iterator[tuple[str, dict[str, Any]]]:
+    from prefroute.data import batches
+
     router = checkpoint.router
     index = 0
     for batch in batches(prompts, _BATCH):

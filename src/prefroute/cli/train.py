@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
 
 import typer
 
-from prefroute.cli.mixing import Sources, SourceSpec, parse_sources, read_mixture
+from prefroute.cli.mixing import LeaveOneOut, Sources, SourceSpec, parse_sources, read_mixture, show_effects
 from prefroute.cli.opening import make_router, open_cached_embedder
 from prefroute.cli.options import ConfigFile, EmbedderSpec, JsonTo, Params, Seed, parse_params, read_config
 from prefroute.cli.output import Bar, Output
 from prefroute.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from prefroute.benchmarks import Benchmark
+    from prefroute.evaluate import SourceEffects
     from prefroute.policy import Threshold
     from prefroute.routers import Router
     from prefroute.settings.model import Settings
-    from prefroute.types import Battles, Mixture, Outcomes
+    from prefroute.types import Battles, Embedder, Mixture, Outcomes
 
     _Table: TypeAlias = Battles | Outcomes | Mixture
 
@@ -89,6 +91,7 @@ def train(
     drop_contaminated: DropContaminated = False,
     test_data: TestData = None,
     calibrate_share: CalibrateShare = None,
+    leave_one_out: LeaveOneOut = False,
     config: ConfigFile = None,
     json_to: JsonTo = None,
 ) -> None:
@@ -109,10 +112,13 @@ def train(
     plan = _plan(words, parse_sources(source), parse_params(params), settings)
     if plan.out.exists():
         raise ConfigError(f"--out {str(plan.out)!r} exists and is left alone. Remove it, or choose another folder.")
+    if leave_one_out and len(plan.sources) < 2:
+        raise ConfigError("--leave-one-out measures what the sources of a mixture add. Give two --source or more.")
     table = _read(plan)
     n_read = len(table)
-    for test in against or ():
-        table = _without(table, test, test_data or settings.data_dir, drop_contaminated)
+    tests = _tests(against or (), test_data or settings.data_dir)
+    for name, test in tests.items():
+        table = _without(table, name, test, drop_contaminated)
     router = _fit(plan, table, embedder, settings)
     policy = None if calibrate_share is None else _policy(router, table, calibrate_share)
     fingerprint = save_checkpoint(
@@ -122,11 +128,13 @@ def train(
         training_data=[_source(path) for path in plan.paths],
         policy=policy,
     )
-    output.result(
-        _summary(plan, len(table), n_read) | {"fingerprint": fingerprint, "threshold": policy.alpha if policy else None}
-    )
     output.say(f"Saved {plan.kind}, trained on {len(table)} rows, to {plan.out} (fingerprint {fingerprint[:12]}).")
-    _finish(plan, router, output)
+    effects = _effects(plan, router, table, list(tests.values())) if leave_one_out else None
+    if effects is not None:
+        show_effects(effects, output)
+    saved = {"fingerprint": fingerprint, "threshold": policy.alpha if policy else None}
+    output.result(_summary(plan, len(table), n_read) | saved | (effects.to_json() if effects else {}))
+    _finish(plan, router, len(table), effects, output)
     output.say(f"Next: prefroute route --router {plan.out} 'What is 2 + 2?'")
 
 
@@ -186,19 +194,24 @@ def _read(plan: _Plan) -> Battles | Outcomes | Mixture:
     return tier_classes(table, plan.strong, plan.weak, plan.tiers)
 
 
-def _without(table: _Table, test: str, data_dir: Path | None, drop: bool) -> _Table:
-    """The table without the rows that are questions of the test set."""
+def _tests(names: Sequence[str], data_dir: Path | None) -> dict[str, Benchmark]:
+    """The question sets of --against, by what they were called."""
     from prefroute.benchmarks import load_benchmark
-    from prefroute.data import PromptKeys, contamination
     from prefroute.settings import data_dir as default_data_dir
 
-    benchmark = load_benchmark(test, data_dir or default_data_dir())
-    found = contamination(table.prompts, PromptKeys.of(benchmark.outcomes.prompts))
+    return {name: load_benchmark(name, data_dir or default_data_dir()) for name in names}
+
+
+def _without(table: _Table, name: str, test: Benchmark, drop: bool) -> _Table:
+    """The table without the rows that are questions of the test set."""
+    from prefroute.data import PromptKeys, contamination
+
+    found = contamination(table.prompts, PromptKeys.of(test.outcomes.prompts))
     if not found.any.any():
         return table
     if not drop:
         raise DataError(
-            f"Training rows are questions of {test!r}: {found.summary()} Scores on it would mean nothing. Add "
+            f"Training rows are questions of {name!r}: {found.summary()} Scores on it would mean nothing. Add "
             "--drop-contaminated to leave these rows out."
         )
     return table.take(~found.any)
@@ -212,12 +225,25 @@ def _fit(plan: _Plan, table: _Table, embedder_spec: str | None, settings: Settin
     with Bar("Embedding") as bar:
         if routers.get(plan.kind).uses_embedder:
             embedder = open_cached_embedder(embedder_spec or settings.embedder, settings, bar)
-        router = make_router(plan.kind, plan.strong, plan.weak, embedder=embedder, seed=plan.seed, params=plan.params)
+        router = _unfitted(plan, embedder)
         data = cast("Battles | Outcomes", table)  # a kind that cannot use a mixture refuses it by name
         if not isinstance(router, SteppedRouter):
             return router.fit(data)
     with Bar("Training") as bar:
         return router.fit(data, resume=_state_file(plan), progress=bar)
+
+
+def _unfitted(plan: _Plan, embedder: Embedder | None) -> Router:
+    return make_router(plan.kind, plan.strong, plan.weak, embedder=embedder, seed=plan.seed, params=plan.params)
+
+
+def _effects(plan: _Plan, router: Router, table: _Table, tests: Sequence[Benchmark]) -> SourceEffects:
+    from prefroute.evaluate import leave_one_out
+
+    embedder = getattr(router, "embedder", None)
+    with Bar("Leaving sources out") as bar:
+        mixture = cast("Mixture", table)
+        return leave_one_out(lambda: _unfitted(plan, embedder), mixture, tests, seed=plan.seed, progress=bar)
 
 
 def _state_file(plan: _Plan) -> Path:
@@ -226,19 +252,18 @@ def _state_file(plan: _Plan) -> Path:
     return plan.out.with_name(f"{plan.out.name}.training")
 
 
-def _finish(plan: _Plan, router: Router, output: Output) -> None:
-    """The report of a training in steps, beside the checkpoint; what was kept for going on is removed."""
-    from prefroute.routers.base import SteppedRouter
+def _finish(plan: _Plan, router: Router, n: int, effects: SourceEffects | None, output: Output) -> None:
+    """The report of the training, where there is one, beside the checkpoint; what was kept for going on is removed."""
+    from prefroute.train.report import TrainingReport, save_training_report
 
-    if not isinstance(router, SteppedRouter):
-        return
     _state_file(plan).unlink(missing_ok=True)
-    report = getattr(router, "training_", None)
+    report = getattr(router, "training_", None)  # of a kind that is trained in steps
+    if effects is not None:
+        report = report or TrainingReport(plan.kind, router.params(), n_train=n, n_held_out=0, history=())
+        report = replace(report, leave_one_out=effects.rows, similarity=effects.similarity)
     if report is not None:
-        from prefroute.train.report import save_training_report
-
         _, page = save_training_report(report, plan.out.with_name(f"{plan.out.name}-training"))
-        output.say(f"Loss curves and calibration: {page}")
+        output.say(f"Report of the training: {page}")
 
 
 def _policy(router: Router, table: _Table, strong_share: float) -> Threshold:

@@ -1,9 +1,9 @@
 """What the user sets outside of code: environment variables, and one YAML file.
 
-The door: `cache_dir`, `data_dir`, `openai_endpoint`, `hub_endpoint`, `github_raw_url`, `variable` for the environment
-(standard library only, so that reading a variable never costs an import of pydantic), and `load_settings`,
-`starting_config` for the file. The only room that reads the environment. It must not open the things that it names:
-that is for the rooms that need them.
+The door: `cache_dir`, `data_dir`, `openai_endpoint`, `hub_endpoint`, `github_raw_url`, `runtime_dir`, `variable` for
+the environment (standard library only, so that reading a variable never costs an import of pydantic), and
+`load_settings`, `starting_config` for the file. The only room that reads the environment. It must not open the things
+that it names: that is for the rooms that need them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from prefroute.settings.environment import (
     github_raw_url,
     hub_endpoint,
     openai_endpoint,
+    runtime_dir,
     variable,
 )
 from prefroute.settings.starting import starting_config
@@ -32,6 +33,7 @@ __all__ = [
     "hub_endpoint",
     "load_settings",
     "openai_endpoint",
+    "runtime_dir",
     "starting_config",
     "variable",
 ]
@@ -47,6 +49,7 @@ def load_settings(path: Path | str) -> Settings:
         ConfigError: If the file cannot be read or anything in it is wrong; the message lists every problem with its
             file, line and key.
     """
-    from prefroute.settings.file import read_settings
+    from prefroute.settings.file import read_file
+    from prefroute.settings.model import Settings
 
-    return read_settings(path)
+    return read_file(path, Settings, starter="prefroute init").value

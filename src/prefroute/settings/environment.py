@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
-__all__ = ["cache_dir", "data_dir", "github_raw_url", "hub_endpoint", "openai_endpoint", "variable"]
+__all__ = ["cache_dir", "data_dir", "github_raw_url", "hub_endpoint", "openai_endpoint", "runtime_dir", "variable"]
 
 _OPENAI_URL = "https://api.openai.com/v1"
 
@@ -37,6 +38,13 @@ def cache_dir() -> Path:
     return Path(variable("XDG_CACHE_HOME") or home / ".cache") / "prefroute"
 
 
+def runtime_dir() -> Path:
+    """Where a running gateway says what it serves: `XDG_RUNTIME_DIR/prefroute`, else a temporary folder of the user."""
+    if value := variable("XDG_RUNTIME_DIR"):
+        return Path(value) / "prefroute"
+    return Path(tempfile.gettempdir()) / f"prefroute-{os.getuid()}"
+
+
 def openai_endpoint() -> tuple[str, str | None]:
     """Base URL and key of the OpenAI-compatible endpoint; the key is None where none is set.
 
@@ -57,3 +65,8 @@ def hub_endpoint() -> tuple[str, str | None]:
 def github_raw_url() -> str:
     """Base URL of files in GitHub repositories: `PREFROUTE_GITHUB_RAW`, for a mirror, else GitHub's own."""
     return (variable("PREFROUTE_GITHUB_RAW") or "https://raw.githubusercontent.com").rstrip("/")
+
+
+def share_metrics(folder: str) -> None:
+    """Have child processes keep their Prometheus metrics in one folder; its client library knows no other way."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # noqa: TID251 - this is the one place

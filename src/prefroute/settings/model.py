@@ -8,22 +8,49 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 
-__all__ = ["CalibrateSettings", "EvaluateSettings", "OpenAISettings", "Settings", "TrainSettings"]
+__all__ = [
+    "CalibrateSettings",
+    "EvaluateSettings",
+    "OpenAISettings",
+    "PathText",
+    "Section",
+    "Settings",
+    "TrainSettings",
+]
 
 _Name = Annotated[str, Field(min_length=1)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Part of a file: unknown keys are refused, and nothing changes its type."""
+
     # strict: a YAML `yes` must not become 1, nor "3" a number: what the file says is what is meant
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _unsaid(cls, values: Any) -> Any:
+        """Without keys that have nothing, or only comments, behind them: in YAML None, meant as the default."""
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value is not None or name not in cls.model_fields}
 
-_PathText = Annotated[Path, Field(strict=False)]
+
+def _from_folder(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder", Path())
+    try:
+        return Path(folder / path.expanduser())
+    except RuntimeError as exc:
+        raise ValueError(f"{path}: there is no such user. Write the path out") from exc
 
 
-class OpenAISettings(_Section):
+PathText = Annotated[Path, Field(strict=False), AfterValidator(_from_folder)]
+"""A path, taken from the folder of the file that names it."""
+
+
+class OpenAISettings(Section):
     """The OpenAI-compatible endpoint of `embedder: openai:MODEL`.
 
     Attributes:
@@ -37,7 +64,7 @@ class OpenAISettings(_Section):
     timeout_s: float = Field(default=60.0, gt=0)
 
 
-class TrainSettings(_Section):
+class TrainSettings(Section):
     """What `prefroute train` learns, and from what.
 
     Attributes:
@@ -51,12 +78,12 @@ class TrainSettings(_Section):
     """
 
     router: _Name = "linear"
-    data: tuple[_PathText, ...] = Field(default=(), strict=False)
+    data: tuple[PathText, ...] = Field(default=(), strict=False)
     strong: _Name | None = None
     weak: _Name | None = None
     tiers: int | None = Field(default=None, ge=2)
     params: dict[str, Any] = Field(default_factory=dict)
-    out: _PathText | None = None
+    out: PathText | None = None
 
     @model_validator(mode="after")
     def _two_models(self) -> Self:
@@ -65,7 +92,7 @@ class TrainSettings(_Section):
         return self
 
 
-class EvaluateSettings(_Section):
+class EvaluateSettings(Section):
     """What `prefroute evaluate` measures.
 
     Attributes:
@@ -87,7 +114,7 @@ class EvaluateSettings(_Section):
         return self
 
 
-class CalibrateSettings(_Section):
+class CalibrateSettings(Section):
     """What `prefroute calibrate` aims for; at most one of the three.
 
     Attributes:
@@ -109,7 +136,7 @@ class CalibrateSettings(_Section):
         return self
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole file.
 
     Attributes:
@@ -122,7 +149,7 @@ class Settings(_Section):
         calibrate: For `prefroute calibrate`.
     """
 
-    data_dir: _PathText | None = None
+    data_dir: PathText | None = None
     embedder: _Name = "static"
     seed: int = Field(default=0, ge=0)
     openai: OpenAISettings | None = None

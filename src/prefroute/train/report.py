@@ -21,6 +21,8 @@ __all__ = ["Calibration", "TrainingReport", "save_training_report", "training_ht
 
 _WIDTH, _HEIGHT, _MARGIN = 520, 300, 44
 _TRAIN, _HELD_OUT = "#0072b2", "#d55e00"
+_EFFECT = ("scored_on", "left_out", "n", "train_n", "apgr", "apgr_low", "apgr_high", "adds", "adds_low", "adds_high")
+_SIMILARITY = ("scored_on", "source", "similarity", "n", "source_n")
 _STYLE = """
 :root { color-scheme: light dark }
 body { margin: 0 auto; padding: 2rem 1.5rem; max-width: 72rem; font: 16px/1.5 system-ui, sans-serif }
@@ -96,6 +98,9 @@ class TrainingReport:
             be missing or None.
         calibration: On the held-out rows; None for a kind that has none.
         evaluation: Rows of the JSON of `evaluate`; empty before an evaluation.
+        leave_one_out: What each source of a mixture adds, rows of `prefroute.evaluate.SourceEffects`; empty where it
+            was not asked for.
+        similarity: Of each set of questions with each source, from the same place.
     """
 
     kind: str
@@ -105,6 +110,8 @@ class TrainingReport:
     history: Sequence[Mapping[str, Any]]
     calibration: Calibration | None = None
     evaluation: Sequence[Mapping[str, Any]] = field(default=())
+    leave_one_out: Sequence[Mapping[str, Any]] = field(default=())
+    similarity: Sequence[Mapping[str, Any]] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON values; `schema` is the version of this layout."""
@@ -117,6 +124,8 @@ class TrainingReport:
             "history": [dict(entry) for entry in self.history],
             "calibration": None if self.calibration is None else asdict(self.calibration),
             "evaluation": [dict(row) for row in self.evaluation],
+            "leave_one_out": [dict(row) for row in self.leave_one_out],
+            "similarity": [dict(row) for row in self.similarity],
         }
 
 
@@ -155,6 +164,10 @@ def training_html(report: TrainingReport) -> str:
         parts += ["<h2>Held-out calibration</h2>", _calibration_part(report.calibration)]
     if report.evaluation:
         parts += ["<h2>Evaluation</h2>", _evaluation_table(report.evaluation)]
+    if report.leave_one_out:
+        parts += ["<h2>What the left-out source adds</h2>", _rows_table(_EFFECT, report.leave_one_out)]
+    if report.similarity:
+        parts += ["<h2>Similarity of questions and sources</h2>", _rows_table(_SIMILARITY, report.similarity)]
     parts += ["<h2>Parameters</h2>", _table(["parameter", "value"], report.params.items())]
     return f"""<!doctype html>
 <html lang="en">
@@ -213,6 +226,10 @@ def _calibration_part(calibration: Calibration) -> str:
 
 def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = [name for name in ("router", "n", "apgr", "cpt50", "cpt80", "protocol") if any(name in r for r in rows)]
+    return _rows_table(columns, rows)
+
+
+def _rows_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(columns, [[_cell(row.get(name)) for name in columns] for row in rows])
 
 

@@ -1,0 +1,91 @@
+"""`prefroute data from-journal`: feedback back to tables that routers learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prefroute.cli.journal import JournalOf, Since, moment, open_engine, open_runtime
+from prefroute.cli.options import JsonTo, read_config
+from prefroute.cli.output import Bar, Output, check_writable
+from prefroute.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from prefroute.journal.learning import FeedbackData
+
+__all__ = ["from_journal"]
+
+
+def from_journal(
+    journal: JournalOf,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Outcomes, from scores: .parquet, .csv or .jsonl.")
+    ] = None,
+    battles: Annotated[
+        Path | None, typer.Option("--battles", metavar="FILE", help="Battles, from preferences; likewise.")
+    ] = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            "--vectors",
+            metavar="FILE",
+            help="Take stored embeddings, not text: they go here, and prompts become hashes.",
+        ),
+    ] = None,
+    embedder: Annotated[
+        str, typer.Option("--embedder", metavar="SPEC", help="With --vectors: the embedder that made them.")
+    ] = "static",
+    since: Since = None,
+    json_to: JsonTo = None,
+) -> None:
+    """Write what clients thought of answers as training data. Only the model that answered was seen; the rest is empty.
+
+    Example: prefroute data from-journal gateway.yaml --out outcomes.parquet --battles battles.parquet
+
+    Example: prefroute data from-journal gateway.yaml --out outcomes.parquet --vectors vectors.safetensors &&
+    prefroute train knn --data outcomes.parquet --embedder stored:vectors.safetensors --strong big --weak small
+    """
+    from prefroute.cli.opening import open_cached_embedder
+    from prefroute.data import write_table
+    from prefroute.embed.stored import write_vectors
+
+    output = Output(json_to)
+    for option, path in {"--out": out, "--battles": battles, "--vectors": vectors}.items():
+        if path is not None:
+            check_writable(path, option)
+    if out is None and battles is None:
+        raise ConfigError("Give --out for outcomes, --battles for battles, or both.")
+    start = 0.0 if since is None else moment(since, "--since")
+    opened = None
+    if vectors is not None:
+        with Bar("Embedding") as bar:
+            opened = open_cached_embedder(embedder, read_config(None), bar)
+    found = _read(journal, start, None if opened is None else opened.id)
+    tables = [(path, table) for path, table in ((out, found.outcomes), (battles, found.battles)) if path and table]
+    left_out = "; ".join(f"{n:,} left out: {why}" for why, n in found.n_left_out.items())
+    if not tables:
+        raise DataError(f"The journal holds no feedback of the kind that was asked for. {left_out}")
+    for path, table in tables:
+        write_table(table, path)
+    written = {str(path): len(table) for path, table in tables}
+    if vectors is not None and opened is not None:
+        write_vectors(vectors, opened, found.hashes, found.vectors)
+        written[str(vectors)] = len(found.hashes)
+    output.result({"schema": 1, "n": written, "left_out": dict(found.n_left_out)})
+    for name, n in written.items():
+        output.say(f"Wrote {n:,} rows to {name}.")
+    if left_out:
+        output.say(left_out)
+
+
+def _read(journal: str, since: float, embedder_id: str | None) -> FeedbackData:
+    from prefroute.journal.learning import feedback_data
+    from prefroute.journal.summary import RoutePair
+
+    runtime = open_runtime(journal)
+    routes = {} if runtime is None else runtime.routes
+    pairs = {name: RoutePair(route.strong, route.weak) for name, route in routes.items()}
+    with open_engine(journal) as engine:
+        return feedback_data(engine, since=since, embedder=embedder_id, pairs=pairs)
