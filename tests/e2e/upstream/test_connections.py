@@ -238,4 +238,4 @@ def test_a_server_that_does_not_finish_its_handshake_is_given_up_in_time(bad, go
     seen = asked(model_of("silent", silent), model_of("good", good.base_url))
 
     assert seen.outcomes == ["upstream_unreachable", "ok"]
-    assert 0.4 <= seen.attempts[0].latency_s < 2.0
+    assert 0.4 <= seen.attempts[0].latency_s < 10  # a machine may be busy; without the deadline it would wait for ever
