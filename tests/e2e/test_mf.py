@@ -31,7 +31,7 @@ def test_router_of_another_kind_takes_no_new_model(run, outcomes):
 
 def test_routellm_weights_become_a_checkpoint_that_a_name_with_threshold_opens(run):
     rng = np.random.default_rng(0)
-    shapes = {"P.weight": (64, 8), "text_proj.0.weight": (8, 256), "classifier.0.weight": (1, 8)}
+    shapes = {"P.weight": (64, 8), "text_proj.0.weight": (8, 128), "classifier.0.weight": (1, 8)}
     weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     save_file(weights, run.folder / "model.safetensors")
 
