@@ -173,16 +173,17 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(gateway):
 
 def test_a_client_that_does_not_read_is_given_up(gateway, upstream):
     part = chunk(event({"content": "x" * 60_000}))
-    upstream.left_at = None
     upstream.does(HEAD, *[part] * 400, STALL)
 
     with gateway.connect() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.sendall(request(STREAM))
-        gateway.wait_for('"error":"client_disconnected"')
+        head = sock.recv(2048).decode()
+        request_id = head.partition("x-request-id: ")[2].split()[0]
+        gateway.wait_for(f'"{request_id}".*"error":"client_disconnected"')
 
-    last = rows(gateway.folder)[-1]
-    assert (last["status"], last["error"]) == (499, "client_disconnected")
+    row = next(row for row in rows(gateway.folder) if row["request_id"] == request_id)
+    assert (row["status"], row["error"]) == (499, "client_disconnected")
 
 
 def test_a_client_that_resets_its_connection_ends_the_upstream(gateway, upstream):
