@@ -72,9 +72,10 @@ class Threshold:
         Raises:
             DataError: If a win rate is NaN or outside [0, 1].
         """
-        bad = np.flatnonzero(~((win_rate >= 0) & (win_rate <= 1)))
-        if bad.size:
-            raise DataError(f"Row {int(bad[0])}: `win_rate` must be in [0, 1], got {win_rate[bad[0]]}.")
+        is_good = (win_rate >= 0) & (win_rate <= 1)
+        if not is_good.all():
+            row = int(np.argmin(is_good))
+            raise DataError(f"Row {row}: `win_rate` must be in [0, 1], got {win_rate[row]}.")
         return np.asarray(win_rate >= self.alpha)
 
     def to_dict(self) -> dict[str, Any]:

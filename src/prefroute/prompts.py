@@ -24,6 +24,8 @@ def normalise(prompt: str) -> str:
         >>> normalise("  What is\n2 + 2?  ")
         'what is 2 + 2?'
     """
+    if prompt.isascii():  # of which neither NFKC nor folding knows more than lower case
+        return " ".join(prompt.lower().split())
     return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
 
 

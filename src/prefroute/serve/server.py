@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -38,6 +39,7 @@ __all__ = ["bind", "open_gateway", "run", "serve_on"]
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+_GC_THRESHOLDS = (10_000, 50, 100)  # objects, and rounds of the generation before
 _KEEP_ALIVE_S = 75  # longer than the pools of common clients keep a connection, so that they close it and not we
 _END_S = 5.0
 _POLL_S = 0.05
@@ -130,6 +132,13 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+def _spare_collector() -> None:
+    """Keep the garbage collector off what lives as long as the process; requests leave next to no cycles behind."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
 @contextlib.asynccontextmanager
 async def open_gateway(
     config: GatewayConfig,
@@ -196,6 +205,7 @@ class _Worker:
                 loop.add_signal_handler(signal.SIGHUP, reloader.request)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a supervisor starts workers without
             server = await self._listen(gateway)
+            _spare_collector()
             reloader.start()
             _log.info("Listening on http://%s:%d", f"[{host}]" if ":" in host else host, self._sock.getsockname()[1])
             measuring = loop.create_task(_measure(gateway))
