@@ -57,6 +57,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._waiter: asyncio.Future[None] | None = None
+        self._until = self._due = 0.0  # when the waiter gives up; when the timer looks
+        self._timer: asyncio.TimerHandle | None = None
         self._is_busy = False
         self._begin()
 
@@ -164,6 +166,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
         self.is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         ends_here = (
             exc is None
             and self._error is None
@@ -211,13 +216,29 @@ class Connection(asyncio.Protocol):
         if self._error is not None:
             raise self._error
         self._waiter = self._loop.create_future()
-        # a bare timer: asyncio.timeout costs four times as much, at every piece of every stream
-        timer = self._loop.call_at(until, _expire, self._waiter)
+        self._until = until
+        if self._timer is None or until < self._due:
+            self._set_timer()
         try:
             await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _set_timer(self) -> None:
+        """One timer for all pieces, which looks whether it is still wanted: one for each costs more than a piece."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = self._until
+        self._timer = self._loop.call_at(self._due, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._until > self._due:  # pieces have come since
+            self._set_timer()
+        else:
+            self._waiter.set_exception(TimeoutError())
 
     def _make_room(self) -> None:
         self._pieces = []
@@ -254,8 +275,3 @@ class Connection(asyncio.Protocol):
     def _stop_lingering(self, parser: object) -> None:
         if self._parser is parser and not self._is_complete:  # else it is over, or carries another exchange
             self.close()
-
-
-def _expire(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
