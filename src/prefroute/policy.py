@@ -11,6 +11,7 @@ Shapes: n prompts, m models.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -157,6 +158,7 @@ class CostQuality:
 
 Policy: TypeAlias = Threshold | CostQuality
 
+_DECIMAL = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)  # `float` takes more: spaces, underscores, every script's digits
 _KINDS: Mapping[str, type[Threshold] | type[CostQuality]] = {kind.kind: kind for kind in (Threshold, CostQuality)}
 
 
@@ -197,8 +199,6 @@ def parse_router_name(name: str) -> tuple[str, Threshold] | None:
     router, _, threshold = rest.rpartition("-")
     if prefix != "router" or not router:
         return None
-    try:
-        alpha = float(threshold)
-    except ValueError:
+    if _DECIMAL.fullmatch(threshold) is None:
         return None
-    return router, Threshold(alpha)
+    return router, Threshold(float(threshold))

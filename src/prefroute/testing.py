@@ -224,7 +224,8 @@ def fit_learns_from_outcomes_with_missing_cells_or_says_why_not(factory: Factory
 
 def fit_refuses_what_is_neither_battles_nor_outcomes(factory: Factory) -> None:
     """A list is refused by DataError, whose message says what was wanted."""
-    _refused(lambda: factory().fit([("hi", 1.0)]), "`fit` on a list", "Battles")  # type: ignore[arg-type]
+    wanted = factory().learns_from[0].__name__
+    _refused(lambda: factory().fit([("hi", 1.0)]), "`fit` on a list", wanted)  # type: ignore[arg-type]
 
 
 def fit_refuses_an_empty_table(factory: Factory) -> None:

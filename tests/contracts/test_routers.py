@@ -47,6 +47,8 @@ PLUGIN = """
 
 # kinds that fine-tune a pretrained network get a tiny random one, and few steps
 BASES = {"bert": "tiny_encoder", "causal_llm": "tiny_decoder"}
+# and members that are fitted in milliseconds
+PARAMS = {"ensemble": {"members": ["linear", "knn"]}}
 
 
 def make(router_class: type[Router], **params: Any) -> Router:
@@ -59,7 +61,7 @@ def make(router_class: type[Router], **params: Any) -> Router:
 @pytest.mark.parametrize("check", router_checks(), ids=lambda check: check.__name__)
 def test_registered_router_keeps_its_promise(name, check, request):
     router_class = routers.get(name)
-    params = {"base": str(request.getfixturevalue(BASES[name])), "steps": 2} if name in BASES else {}
+    params = {"base": str(request.getfixturevalue(BASES[name])), "steps": 2} if name in BASES else PARAMS.get(name, {})
 
     check(lambda: make(router_class, **params))
 

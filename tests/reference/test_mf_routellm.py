@@ -114,6 +114,18 @@ def test_router_name_resolves_to_router_and_threshold():
     assert parse_router_name("router-my-own-mf-0.5") == ("my-own-mf", Threshold(0.5))
 
 
-@pytest.mark.parametrize("name", ["gpt-4", "router-mf", "router--0.5", "mf-0.5", "router-0.5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpt-4",
+        "router-mf",
+        "router--0.5",
+        "mf-0.5",
+        "router-0.5",
+        "router-mf-\u0660.\u0665",
+        "router-mf-0_5",
+        "router-mf- 1",
+    ],
+)
 def test_other_names_are_no_router_names(name):
     assert parse_router_name(name) is None

@@ -41,7 +41,10 @@ def add_model(
         raise ConfigError(f"--out {str(out)!r} exists and is left alone. Remove it, or choose another folder.")
     checkpoint = open_router(router)
     if not isinstance(checkpoint.router, MF):
-        raise ConfigError(f"{router!r} holds a {checkpoint.router.kind} router; only an mf router takes a new model.")
+        raise ConfigError(
+            f"{router!r} holds a {checkpoint.router.kind} router; only an mf router takes a new model. To put models "
+            "of your own on the difficulty of an experts router: prefroute adapt"
+        )
     table = load(data, table="outcomes")
     if not isinstance(table, Outcomes):
         raise ConfigError(f"--data {str(data)!r} must hold outcomes (quality of each answer), got battles.")

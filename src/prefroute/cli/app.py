@@ -1,4 +1,4 @@
-"""The commands put together, and the boundary where every error becomes one line and an exit code."""
+"""The commands put together, and the boundary where every error becomes a line or a few and an exit code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn, cast
 import typer
 
 from prefroute.cli import (
+    adapt,
     adding,
     augment,
     calibrate,
@@ -25,7 +26,7 @@ from prefroute.cli import (
     serve,
     train,
 )
-from prefroute.errors import PrefrouteError
+from prefroute.errors import ConfigError, PrefrouteError
 
 __all__ = ["app", "main"]
 
@@ -41,6 +42,7 @@ app.command("demo", short_help="Route twenty prompts with the shipped router.")(
 app.add_typer(data.app, name="data", short_help="Fetch, inspect, split and check tables.")
 app.add_typer(augment.app, name="augment", short_help="Make battles from grades or a judge.")
 app.command("train", short_help="Train a router, save a checkpoint.")(train.train)
+app.command("adapt", short_help="Make a router for your own models.")(adapt.adapt)
 app.command("add-model", short_help="Add a model to an mf router.")(adding.add_model)
 app.add_typer(importing.app, name="import", short_help="Take over routers trained elsewhere.")
 app.command("evaluate", short_help="Measure routers, with intervals.")(evaluate.evaluate)
@@ -95,23 +97,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         sys.exit(app(line, prog_name="prefroute", standalone_mode=False))
     except _USAGE_ERROR as error:
-        _fail(error.format_message(), 2)  # type: ignore[attr-defined]  # of click's own class
+        _fail(error.format_message(), exit_code=2)  # type: ignore[attr-defined]  # of click's own class
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except PrefrouteError as error:
         if debug:
             raise
-        _fail(str(error), error.exit_code)
+        _fail(*(error.lines if isinstance(error, ConfigError) else [str(error)]), exit_code=error.exit_code)
     except OSError as error:
         if debug:
             raise
-        _fail(str(error), 1)
+        _fail(str(error), exit_code=1)
     except Exception as error:  # the boundary: whatever else escapes is a bug, and its text may hold a prompt
         if debug:
             raise
-        _fail(f"unexpected {type(error).__name__}; this is a bug. Run again with --debug and report the trace.", 1)
+        bug = f"unexpected {type(error).__name__}; this is a bug. Run again with --debug and report the trace."
+        _fail(bug, exit_code=1)
 
 
-def _fail(message: str, exit_code: int) -> NoReturn:
-    typer.echo(f"prefroute: error: {' '.join(message.split())}", err=True)
+def _fail(*lines: str, exit_code: int) -> NoReturn:
+    typer.echo("prefroute: error: " + "\n".join(" ".join(line.split()) for line in lines), err=True)
     sys.exit(exit_code)

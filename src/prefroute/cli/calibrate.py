@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prefroute.cli.opening import open_router
-from prefroute.cli.options import ConfigFile, JsonTo, Seed, read_config
+from prefroute.cli.options import ConfigFile, JsonTo, Seed, parse_numbers, read_config
 from prefroute.cli.output import Output
 from prefroute.errors import ConfigError
 
@@ -77,7 +77,7 @@ def calibrate(
         strong_share=target["strong_share"],
         mean_cost_usd=target["mean_cost_usd"],
         pgr=target["pgr"],
-        prices=_prices(price),
+        prices=parse_numbers(price, "--price", "--price small=0.0004") or None,
         seed=settings.seed if seed is None else seed,
     )
     is_saved = router != "default" and not dry_run
@@ -120,19 +120,6 @@ def _data(prompts: str | None, outcomes: Path | None) -> Sequence[str] | Outcome
     table = load(outcomes, table="outcomes")
     assert isinstance(table, Outcomes)
     return table
-
-
-def _prices(words: Sequence[str] | None) -> dict[str, float] | None:
-    prices = {}
-    for word in words or ():
-        model, equals, value = word.rpartition("=")
-        try:
-            prices[model] = float(value)
-        except ValueError:
-            equals = ""
-        if not equals or not model:
-            raise ConfigError(f"--price must look like MODEL=USD, got {word!r}. Example: --price small=0.0004")
-    return prices or None
 
 
 def _show(output: Output, router: str, found: Calibration, is_saved: bool) -> None:

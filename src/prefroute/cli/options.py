@@ -21,6 +21,7 @@ __all__ = [
     "JsonTo",
     "Params",
     "Seed",
+    "parse_numbers",
     "parse_params",
     "read_config",
 ]
@@ -52,6 +53,28 @@ Params = Annotated[
     typer.Option("--param", metavar="NAME=VALUE", help="Set a parameter of the router; VALUE is JSON. Repeatable."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Drives every draw. Default: 0.")]
+
+
+def parse_numbers(words: Sequence[str] | None, option: str, example: str) -> dict[str, float]:
+    """The numbers of `model=number` words, by model.
+
+    Raises:
+        ConfigError: If a word is none.
+
+    Example:
+        >>> parse_numbers(["small=0.0004"], "--price", "--price small=0.0004")
+        {'small': 0.0004}
+    """
+    numbers = {}
+    for word in words or ():
+        model, _, value = word.rpartition("=")
+        try:
+            numbers[model] = float(value)
+        except ValueError:
+            model = ""
+        if not model:
+            raise ConfigError(f"{option} must look like MODEL=NUMBER, got {word!r}. Example: {example}")
+    return numbers
 
 
 def parse_params(words: Sequence[str] | None) -> dict[str, Any]:

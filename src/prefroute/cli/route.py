@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,11 +16,13 @@ from prefroute.errors import ConfigError
 if TYPE_CHECKING:
     from prefroute.checkpoint import Checkpoint
     from prefroute.policy import Threshold
+    from prefroute.routers import Router
 
 __all__ = ["route"]
 
 _BATCH = 1024
 _FEWEST_FOR_A_SHARE = 20
+_NEW = 0.5  # novelty: rather unlike the training data than like it
 
 
 def route(
@@ -46,6 +48,9 @@ def route(
     json_to: JsonTo = None,
 ) -> None:
     """Say which model each prompt goes to, its win rate and the threshold; --json writes one line a prompt.
+
+    Prompts unlike everything that the router was trained on are marked, by routers that can tell: their score is a
+    guess.
 
     Example: prefroute route "Prove that there are infinitely many primes."
 
@@ -101,7 +106,8 @@ def _rows(
     for batch in batches(prompts, _BATCH):
         win_rates = router.win_rate(batch)
         strong = policy.choose(win_rates)
-        for prompt, win_rate, is_strong in zip(batch, win_rates, strong, strict=True):
+        novelty = _novelty(router, batch)
+        for prompt, win_rate, is_strong, new in zip(batch, win_rates, strong, novelty, strict=True):
             model = router.strong if is_strong else router.weak
             yield (
                 prompt,
@@ -109,6 +115,7 @@ def _rows(
                     "index": index,
                     "model": model,
                     "win_rate": float(win_rate),
+                    "novelty": new,
                     "threshold": policy.alpha,
                     "router": name,
                     "fingerprint": checkpoint.fingerprint,
@@ -118,11 +125,22 @@ def _rows(
         bar(index, index)
 
 
+def _novelty(router: Router, prompts: Sequence[str]) -> Sequence[float | None]:
+    """How unlike its training data each prompt is; None from a router that cannot tell."""
+    from prefroute.routers import NoveltyRouter
+
+    if isinstance(router, NoveltyRouter) and router.tells_novelty:
+        found: list[float] = router.novelty(prompts).tolist()
+        return found
+    return [None] * len(prompts)
+
+
 def _printed(output: Output, rows: Iterator[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     from rich.text import Text
 
     for prompt, row in rows:
         if output.json_to != "-":
             line = f"{row['model']}  win rate {row['win_rate']:.3f}, threshold {row['threshold']:.3f}"
+            line += ", new to the router" if (row["novelty"] or 0.0) > _NEW else ""
             output.say(Text(f"{line}  {shorten(prompt, 60)}"))
         yield row

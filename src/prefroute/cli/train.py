@@ -33,7 +33,8 @@ _T = TypeVar("_T")
 Kind = Annotated[
     str | None,
     typer.Argument(
-        metavar="[KIND]", help="linear (first choice), experts, knn, sw_ranking, mf, bert, causal_llm, or a plug-in's."
+        metavar="[KIND]",
+        help="linear (first choice), ensemble, experts, abilities, knn, sw_ranking, mf, bert, causal_llm, a plug-in's.",
     ),
 ]
 Tables = Annotated[

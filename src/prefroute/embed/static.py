@@ -16,13 +16,14 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from prefroute.errors import ConfigError, DataError
-from prefroute.prompts import MAX_CHARS, head_tail, pieces
+from prefroute.lexicon import Split, Table, split, sum_rows
+from prefroute.prompts import MAX_CHARS, head_tail
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -31,28 +32,8 @@ __all__ = ["StaticEmbedder"]
 
 _BUILTIN = Path(__file__).with_name("static_minilm")
 _FILES = ("model.safetensors", "tokenizer.json", "config.json")
-_MEMO_LIMIT = 200_000
-_LONGEST_KEPT = 40  # characters: a longer piece is no word that comes again, and 200,000 of them would fill the memory
-
-
-class _PieceMemo(dict[str, tuple[int, ...]]):
-    """Tokens of each piece of text seen so far; a new piece is tokenised when it is first looked up."""
-
-    def __init__(self, tokenizer: Tokenizer, unknown: int | None) -> None:
-        super().__init__()
-        self.tokenizer = tokenizer
-        self.unknown = unknown
-
-    def __missing__(self, piece: str) -> tuple[int, ...]:
-        # A lone surrogate cannot be tokenised; it becomes a question mark.
-        text = piece.encode("utf-8", "replace").decode()
-        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-        found = tuple(i for i in ids if i != self.unknown)
-        if len(piece) <= _LONGEST_KEPT:
-            if len(self) >= _MEMO_LIMIT:
-                self.clear()
-            self[piece] = found
-        return found
+_TEXTS_AT_ONCE = 16
+_TINY = np.float32(1e-30)  # a vector of zeros divided by it stays zero
 
 
 class StaticEmbedder:
@@ -62,7 +43,8 @@ class StaticEmbedder:
     nor the number of prompts changes a bit of it. Safe to share between threads.
 
     Args:
-        rows: One row per token, any numeric type, shape (V, d).
+        rows: One row per token, any numeric type, kept as it is, shape (V, d).
+        weights: What each row is multiplied by, shape (V,).
         tokenizer: Gives token numbers below V.
         id: Names the exact weights.
         spec: What `open_embedder` opens it by.
@@ -73,7 +55,7 @@ class StaticEmbedder:
         spec: As given.
         dim: d.
         trained_on: Empty: distillation sees no label.
-        reads_pieces: Whether `encode_pieces` gives unit vectors of what `prefroute.prompts.pieces` has split.
+        reads_splits: Whether `encode_split` gives unit vectors of what `prefroute.lexicon.split` has split.
 
     Example:
         >>> embedder = StaticEmbedder.builtin()
@@ -83,7 +65,8 @@ class StaticEmbedder:
 
     def __init__(
         self,
-        rows: npt.NDArray[np.float32],
+        rows: npt.NDArray[Any],
+        weights: npt.NDArray[np.float32],
         tokenizer: Tokenizer,
         *,
         id: str,
@@ -91,6 +74,7 @@ class StaticEmbedder:
         normalise: bool = True,
     ) -> None:
         self.rows = rows
+        self.weights = weights
         self.tokenizer = tokenizer
         self.id = id
         self.spec = spec
@@ -98,8 +82,11 @@ class StaticEmbedder:
         self.trained_on: frozenset[str] = frozenset()
         self.normalise = normalise
         self._splits_like_bert = type(tokenizer.pre_tokenizer).__name__ == "BertPreTokenizer"
-        self.reads_pieces = self._splits_like_bert and normalise
-        self._memo = _PieceMemo(tokenizer, _unknown_token(tokenizer))
+        self._lowers = bool(getattr(tokenizer.normalizer, "lowercase", False))
+        self._model = tokenizer.model
+        self._unknown = _unknown_token(tokenizer)
+        self._sums_of_pieces = Table(self._sums)
+        self.reads_splits = self._splits_like_bert and normalise
 
     @classmethod
     @functools.cache
@@ -129,21 +116,22 @@ class StaticEmbedder:
                 raise ConfigError(
                     f"{path} is not a static embedding: it has no {name}. Give a folder saved by model2vec."
                 )
-        weights = (path / "model.safetensors").read_bytes()
+        tensor_file = (path / "model.safetensors").read_bytes()
         text = (path / "tokenizer.json").read_bytes()
         try:
-            tensors = load_tensors(weights)
+            tensors = load_tensors(tensor_file)
             tokenizer = Tokenizer.from_str(text.decode())
             config = json.loads((path / "config.json").read_bytes())
-            rows = _rows(tensors, tokenizer.get_vocab_size())
+            rows, weights = _rows(tensors, tokenizer.get_vocab_size())
         except (SafetensorError, ValueError, KeyError) as exc:
             raise DataError(f"{path} is not a readable static embedding: {exc}. Save it again with model2vec.") from exc
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        digest = hashlib.sha256(weights + text).hexdigest()
+        digest = hashlib.sha256(tensor_file + text).hexdigest()
         name = spec or str(path)
         return cls(
             rows,
+            weights,
             tokenizer,
             id=f"static@{digest[:16]}",
             spec=name,
@@ -153,25 +141,46 @@ class StaticEmbedder:
     def encode(self, prompts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Vectors of the prompts, shape (n, d); zeros where no token is known."""
         if self._splits_like_bert:
-            return self.encode_pieces([pieces(prompt) for prompt in prompts])
-        return self.encode_pieces([[head_tail(prompt, MAX_CHARS)] for prompt in prompts])
+            return self.encode_split(split(prompts))
+        return self._means(self._sums([head_tail(prompt, MAX_CHARS) for prompt in prompts]))
 
-    def encode_pieces(self, split: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
-        """Vectors of prompts that were split before: of each, what `prefroute.prompts.pieces` gave, shape (n, d).
+    def encode_split(self, found: Split) -> npt.NDArray[np.float32]:
+        """Vectors of prompts that were split before, shape (n, d).
 
-        Saves a caller who needs the pieces for something else the time of splitting twice.
+        Saves a caller who needs the split for something else the time of splitting twice.
         """
-        vectors = np.zeros((len(split), self.dim), dtype=np.float32)
-        look_up = self._memo.__getitem__  # a piece that was seen before costs one dictionary look-up
-        for i, found in enumerate(split):
-            ids = np.fromiter(itertools.chain.from_iterable(map(look_up, found)), dtype=np.intp)
-            if ids.size:
-                share = np.full(ids.size, 1 / ids.size, dtype=np.float32)
-                np.matmul(share, self.rows.take(ids, axis=0), out=vectors[i])  # (t,) @ (t, d) -> (d,)
-        if self.normalise:
-            norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-            vectors /= np.where(norms > 0, norms, 1)[:, None]
-        return vectors
+        return self._means(sum_rows(self._sums_of_pieces.rows(found), found.numbers))
+
+    def _means(self, sums: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Vectors from what `_sums` gives, (n, d + 1) -> (n, d)."""
+        vectors = sums[:, :-1]
+        norms: npt.NDArray[np.float32] = np.sqrt((vectors * vectors).sum(axis=1))
+        scale = norms if self.normalise else sums[:, -1]
+        found: npt.NDArray[np.float32] = np.divide(vectors, np.maximum(scale, _TINY)[:, None])
+        return found
+
+    def _sums(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Sum of the rows of each text's known tokens, and in the last column their number, shape (n, d + 1)."""
+        sums = np.empty((len(texts), self.dim + 1), dtype=np.float32)
+        for begin in range(0, len(texts), _TEXTS_AT_ONCE):
+            tokens = [self._tokens(text) for text in texts[begin : begin + _TEXTS_AT_ONCE]]
+            part = sums[begin : begin + len(tokens)]
+            part[:, -1] = sizes = [len(found) for found in tokens]
+            owner = np.repeat(np.arange(len(tokens)), sizes)  # text of each token, shape (t,)
+            ids = np.fromiter(itertools.chain.from_iterable(tokens), dtype=np.intp)
+            share = (owner == np.arange(len(tokens))[:, None]) * self.weights.take(ids).astype(np.float64)  # (n, t)
+            # in float64, where a few numbers of half the length add up to the same in any order
+            part[:, :-1] = share @ self.rows.take(ids, axis=0)  # (n, t) @ (t, d)
+        return sums
+
+    def _tokens(self, text: str) -> list[int]:
+        """Numbers of the known tokens of a text."""
+        if self._splits_like_bert and text.isascii() and text.isalnum():  # a word: nothing to split or to clean
+            word = text.lower() if self._lowers else text
+            ids = [token.id for token in self._model.tokenize(word)]
+        else:  # a lone surrogate cannot be tokenised; it becomes a question mark
+            ids = self.tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids
+        return [i for i in ids if i != self._unknown]
 
     def __repr__(self) -> str:
         """The id and the size."""
@@ -179,21 +188,25 @@ class StaticEmbedder:
 
 
 def _unknown_token(tokenizer: Tokenizer) -> int | None:
-    model = json.loads(tokenizer.to_str())["model"]
-    named = model.get("unk_token")
-    unknown: int | None = model.get("unk_id") if named is None else tokenizer.token_to_id(named)
+    model = tokenizer.model
+    if hasattr(model, "unk_token"):
+        return None if model.unk_token is None else tokenizer.token_to_id(model.unk_token)
+    unknown: int | None = json.loads(tokenizer.to_str())["model"].get("unk_id")  # of Unigram, which does not show it
     return unknown
 
 
-def _rows(tensors: dict[str, npt.NDArray[np.generic]], vocabulary: int) -> npt.NDArray[np.float32]:
-    """The rows that are averaged, from the tensors of model2vec: embeddings, per-token weights, shared rows."""
-    rows = tensors["embeddings"].astype(np.float32)  # (rows, d)
+def _rows(
+    tensors: dict[str, npt.NDArray[np.generic]], vocabulary: int
+) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float32]]:
+    """A row for each token and its weight, from the tensors of model2vec: embeddings, weights, shared rows."""
+    rows = tensors["embeddings"]  # (rows, d)
     if "mapping" in tensors:
         rows = rows[tensors["mapping"].astype(np.intp)]  # (V, d)
-    if "weights" in tensors:
-        rows *= tensors["weights"].astype(np.float32)[:, None]
+    weights = tensors["weights"].astype(np.float32) if "weights" in tensors else np.ones(len(rows), dtype=np.float32)
     if len(rows) < vocabulary:
         raise ValueError(f"`embeddings` has {len(rows)} rows for {vocabulary} tokens")
-    if not np.isfinite(rows).all():
-        raise ValueError("`embeddings` holds NaN or infinity")
-    return np.ascontiguousarray(rows)
+    if len(weights) != len(rows):
+        raise ValueError(f"`weights` has {len(weights)} numbers for {len(rows)} rows")
+    if not (np.isfinite(rows).all() and np.isfinite(weights).all()):
+        raise ValueError("`embeddings` or `weights` holds NaN or infinity")
+    return rows, weights

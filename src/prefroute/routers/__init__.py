@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from prefroute.registry import Registry
-from prefroute.routers.base import PoolRouter, Router, RouterState, SteppedRouter
+from prefroute.routers.base import NoveltyRouter, PoolRouter, Router, RouterState, SteppedRouter
 
-__all__ = ["PoolRouter", "Router", "RouterState", "SteppedRouter", "routers"]
+__all__ = ["NoveltyRouter", "PoolRouter", "Router", "RouterState", "SteppedRouter", "routers"]
 
 routers: Registry[type[Router]] = Registry(
     "router",
     {
+        "abilities": "prefroute.routers.abilities:Abilities",
+        "ensemble": "prefroute.routers.ensemble:Ensemble",
         "experts": "prefroute.routers.experts:Experts",
         "bert": "prefroute.routers.bert:Bert",
         "causal_llm": "prefroute.routers.causal_llm:CausalLLM",

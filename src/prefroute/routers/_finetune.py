@@ -29,7 +29,7 @@ __all__ = ["FineTuned", "Parts"]
 
 _TOKENIZER = "tokenizer.json"
 _CHECKS = 20  # looks at the held-out loss in a full training
-_PATIENCE = 6
+_PATIENCE = 10  # the rate falls until the end and the loss with it: half of a training tells whether it will not
 _PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -69,6 +69,7 @@ class FineTuned(SteppedRouter):
     batch_size: int
     accumulate: int
     lr: float
+    head_lr: float | None = None  # of what stands on top of the pretrained body; None for `lr`
     weight_decay: float
     max_tokens: int
     held_out_share: float
@@ -199,7 +200,9 @@ class FineTuned(SteppedRouter):
         )
         history = fit_loop(
             parts.network,
-            _networks.adamw(parts.network, self.lr, self.weight_decay),
+            _networks.adamw(
+                parts.network, self.lr, self.lr if self.head_lr is None else self.head_lr, self.weight_decay
+            ),
             lambda rows: objective.loss(learned[rows]),
             lambda: objective.held_out_loss(kept),
             len(learned),
@@ -230,8 +233,9 @@ class FineTuned(SteppedRouter):
                 raise ConfigError(f"`{name}` must be a whole number, 1 or more, got {value!r}.")
         if self.accumulate > self.batch_size:
             raise ConfigError(f"`accumulate` must be at most `batch_size` = {self.batch_size}, got {self.accumulate}.")
-        if not 0 < self.lr < 1:
-            raise ConfigError(f"`lr` must be above 0 and below 1, got {self.lr!r}.")
+        for name, rate in (("lr", self.lr), ("head_lr", self.head_lr)):
+            if rate is not None and not 0 < rate < 1:
+                raise ConfigError(f"`{name}` must be above 0 and below 1, got {rate!r}.")
         if not 0 <= self.weight_decay < 1:
             raise ConfigError(f"`weight_decay` must be 0 or more and below 1, got {self.weight_decay!r}.")
         if not 0 < self.held_out_share <= 0.5:

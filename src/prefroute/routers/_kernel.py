@@ -16,12 +16,16 @@ Shapes: n prompts, d embedding dimensions, f surface features, p = min(d, `_COMP
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from prefroute.types import FloatArray
 
-__all__ = ["LANDMARKS", "Kernel", "Whitening"]
+__all__ = ["LANDMARKS", "Kernel", "Whitening", "likeness"]
+
+_Floats: TypeAlias = npt.NDArray[np.floating[Any]]  # float64 where a kernel is learned, float32 where it scores
 
 LANDMARKS = 512
 _COMPONENTS = 32
@@ -31,11 +35,11 @@ _LEAST = 1e-6  # smaller eigenvalues are directions of rounding errors
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kernel:
-    """Likeness to the landmarks.
+    """What a prompt is compared with.
 
     Attributes:
         basis: Principal components of the embedding, shape (d, p).
-        landmarks: Components and surface of each landmark z, and last -|z|^2 / 2, shape (p + f + 1, m).
+        landmarks: Twice the components and surface of each landmark z, and last -|z|^2, shape (p + f + 1, m).
     """
 
     basis: FloatArray
@@ -47,26 +51,31 @@ class Kernel:
         basis = np.linalg.eigh(vectors.T @ vectors)[1][:, -_COMPONENTS:]
         chosen = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:LANDMARKS])
         place = np.hstack([vectors[chosen] @ basis, _SURFACE_SCALE * surface[chosen]])
-        return cls(basis, _with_squares(place.T))
+        return cls(basis, _landmarks(place.T))
 
     def moved(self, by: FloatArray) -> Kernel:
         """The same kernel for vectors whose components are larger by `by`, shape (p,)."""
-        place = self.landmarks[:-1].copy()
+        place = self.landmarks[:-1] / 2
         place[: len(by)] += by[:, None]
-        return Kernel(self.basis, _with_squares(place))
+        return Kernel(self.basis, _landmarks(place))
 
-    def likeness(self, components: FloatArray, surface: FloatArray) -> FloatArray:
-        """To each landmark, in [0, 1], of prompts with components (n, p) and surface (n, f); shape (n, m)."""
-        p = components.shape[1]
-        place = np.empty((len(components), len(self.landmarks)))
-        place[:, :p] = components
-        np.multiply(surface, _SURFACE_SCALE, out=place[:, p:-1])
-        place[:, -1] = 1
-        exponent = place @ self.landmarks  # x . z - |z|^2 / 2
-        exponent -= (np.einsum("np,np->n", place, place)[:, None] - 1) / 2
-        exponent *= 2
-        likeness: FloatArray = np.exp(np.minimum(exponent, 0, out=exponent), out=exponent)
-        return likeness
+
+def likeness(landmarks: _Floats, components: _Floats, surface: _Floats) -> _Floats:
+    """To each landmark, in [0, 1] to rounding, in the type of the landmarks, shape (n, m).
+
+    Args:
+        landmarks: Of a kernel, shape (p + f + 1, m).
+        components: Of the prompts' embeddings, shape (n, p).
+        surface: Scaled, shape (n, f).
+    """
+    p = components.shape[1]
+    place = np.ones((len(components), len(landmarks)), dtype=landmarks.dtype)
+    place[:, :p] = components
+    np.multiply(surface, _SURFACE_SCALE, out=place[:, p:-1], casting="same_kind")
+    exponent = place @ landmarks  # 2 x . z - |z|^2
+    exponent -= (place * place).sum(axis=1, keepdims=True) - 1
+    found: _Floats = np.exp(exponent, out=exponent)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,19 +91,19 @@ class Whitening:
     mean: FloatArray
 
     @classmethod
-    def of(cls, kernel: Kernel, likeness: FloatArray) -> Whitening:
+    def of(cls, kernel: Kernel, alike: _Floats) -> Whitening:
         """From the likeness of the training rows, shape (n, m)."""
-        place, half = kernel.landmarks[:-1], kernel.landmarks[-1]
-        among = np.exp(np.minimum(2 * (place.T @ place + half + half[:, None]), 0))  # (m, m)
+        twice, square = kernel.landmarks[:-1], kernel.landmarks[-1]
+        among = np.exp(twice.T @ twice / 2 + square + square[:, None])  # (m, m)
         values, vectors = np.linalg.eigh(among)
         kept = values > _LEAST
-        return cls(vectors[:, kept] / np.sqrt(values[kept]), likeness.mean(axis=0))
+        return cls(vectors[:, kept] / np.sqrt(values[kept]), alike.mean(axis=0))
 
-    def features(self, likeness: FloatArray) -> FloatArray:
-        """Centred, shape (n, r)."""
-        rows: FloatArray = (likeness - self.mean) @ self.matrix
+    def features(self, alike: _Floats) -> FloatArray:
+        """Of rows with this likeness, centred, (n, m) -> (n, r)."""
+        rows: FloatArray = (alike - self.mean) @ self.matrix
         return rows
 
 
-def _with_squares(place: FloatArray) -> FloatArray:
-    return np.vstack([place, -np.einsum("pm,pm->m", place, place) / 2])
+def _landmarks(place: FloatArray) -> FloatArray:
+    return np.vstack([2 * place, -np.einsum("pm,pm->m", place, place)])

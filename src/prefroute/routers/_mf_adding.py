@@ -11,8 +11,8 @@ import numpy as np
 from prefroute.data import prompt_folds
 from prefroute.errors import DataError
 from prefroute.metrics import Interval, interval, resample_counts
-from prefroute.routers._mf_factors import Factors, Link, fit_logistic
-from prefroute.routers._sigmoid import sigmoid
+from prefroute.routers._mf_factors import Factors, Link
+from prefroute.routers._sigmoid import fit_logistic, sigmoid
 from prefroute.types import FloatArray, IndexArray
 
 if TYPE_CHECKING:

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from prefroute.routers._sigmoid import sigmoid
+from prefroute.routers._sigmoid import fit_logistic, sigmoid
 from prefroute.types import FloatArray, IndexArray
 
-__all__ = ["Factors", "Link", "fit_link", "fit_logistic", "pool_win_rates"]
+__all__ = ["Factors", "Link", "fit_link", "pool_win_rates"]
 
-_NEWTON_STEPS = 50
 _LINK_CELLS = 20_000  # observed answers that the link is fitted on at most
 _LEAST_SLOPE = 1e-3
 _QUERIES = 1024  # at once in `pool_win_rates`: every pair of models is looked at
@@ -98,55 +97,6 @@ def pool_win_rates(deltas: FloatArray) -> FloatArray:
         wins = sigmoid(block[:, :, None] - block[:, None, :])  # (b, m, m), one half against itself
         rates[begin : begin + _QUERIES] = (wins.sum(axis=2) - 0.5) / (m - 1)
     return rates
-
-
-def fit_logistic(
-    features: FloatArray,
-    target: FloatArray,
-    precision: FloatArray,
-    *,
-    offset: FloatArray | None = None,
-    start: FloatArray | None = None,
-    weight: FloatArray | None = None,
-) -> FloatArray:
-    """Coefficients with the largest posterior: soft labels, logistic likelihood, Gaussian prior; shape (c,).
-
-    Minimises `sum_i weight_i * CE(target_i, sigmoid(offset_i + features_i . x)) + (x - start)^T precision (x - start)
-    / 2` by Newton steps, halved until the objective falls.
-
-    Args:
-        features: Shape (n, c).
-        target: In [0, 1], shape (n,).
-        precision: Of the prior, positive semi-definite, shape (c, c).
-        offset: Added to the logits, shape (n,); None for zeros.
-        start: Mean of the prior, shape (c,); None for zeros.
-        weight: Of each row, shape (n,); None for ones.
-    """
-    mean = np.zeros(features.shape[1]) if start is None else start
-    base = np.zeros(len(target)) if offset is None else offset
-    row_weight = np.ones(len(target)) if weight is None else weight
-
-    def objective(x: FloatArray) -> float:
-        logits = base + features @ x
-        entropy = np.logaddexp(0, logits) - target * logits
-        return float(row_weight @ entropy + (x - mean) @ precision @ (x - mean) / 2)
-
-    x = mean.copy()
-    value = objective(x)
-    for _ in range(_NEWTON_STEPS):
-        chance = sigmoid(base + features @ x)
-        gradient = features.T @ (row_weight * (chance - target)) + precision @ (x - mean)
-        curvature = row_weight * np.maximum(chance * (1 - chance), 1e-9)
-        step = np.linalg.solve((features * curvature[:, None]).T @ features + precision, gradient)
-        size = 1.0
-        while (new := objective(x - size * step)) > value and size > 1e-6:
-            size /= 2
-        if new > value:
-            break
-        x, fell, value = x - size * step, value - new, new
-        if fell <= 1e-10 * (1 + abs(value)):
-            break
-    return x
 
 
 def fit_link(factors: Factors, features: FloatArray, quality: FloatArray, seed: int) -> Link:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from prefroute.errors import MissingExtraError
+from prefroute.errors import ConfigError, MissingExtraError
 
 __all__ = [
     "DecoderNetwork",
@@ -27,6 +27,7 @@ __all__ = [
     "empty_body",
     "empty_rows",
     "first_rows",
+    "freeze_lower",
     "join_processes",
     "load_arrays",
     "logits_of",
@@ -149,14 +150,41 @@ def _of_like_length(rows: Sequence[Sequence[int]], chosen: npt.NDArray[np.intp])
     return [np.array(group) for group in groups]
 
 
-def adamw(network: Any, lr: float, weight_decay: float) -> Any:
-    """AdamW over what is trained; biases and norms, which have one dimension, are not decayed."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr)
+def adamw(network: Any, lr: float, head_lr: float, weight_decay: float) -> Any:
+    """AdamW over what is trained, `head_lr` for what stands on top of the pretrained body.
+
+    Biases and norms, which have one dimension, are not decayed.
+    """
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            rate = lr if name.startswith("body.") else head_lr
+            groups.setdefault((rate, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
+    )
+
+
+def freeze_lower(body: Any, n_layers: int) -> None:
+    """Leave the embeddings and the lowest `n_layers` of a transformers encoder as they are.
+
+    Raises:
+        ConfigError: If it has no more layers than that, or shares one among all.
+    """
+    total = body.config.num_hidden_layers
+    stacks = [part for part in body.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == total]
+    if not stacks or n_layers >= total:
+        raise ConfigError(
+            f"`frozen_layers` must leave one of the base's {total if stacks else 'shared'} layers to train, got "
+            f"{n_layers}. Use 0 to train them all."
+        )
+    for part in body.modules():  # in the order in which a text goes through them
+        if part is stacks[0][n_layers]:
+            return
+        for parameter in part.parameters(recurse=False):
+            parameter.requires_grad_(False)
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0  # noise for what does not learn only slows the rest
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from prefroute.routers._sigmoid import logistic_link, sigmoid
 from prefroute.routers._views import VIEWS, Views, dealt, fit_head, predict, take
 from prefroute.types import FloatArray, IndexArray
 
-__all__ = ["Quality", "Response", "fit_quality", "fit_response", "win_rate"]
+__all__ = ["Quality", "Response", "cautious", "fit_quality", "fit_response", "win_rate"]
 
 _EQUAL = (0.6,) * len(VIEWS)  # three views that each predict a shrunken part: together a little more than one
 _CAUTION = 0.2  # how much evidence the equal weights count as, as a share of that of the rows
@@ -92,7 +92,7 @@ def fit_quality(views: Views, quality: FloatArray, weight: FloatArray, folds: In
     heavy = weight[known]
     target = quality[known] - np.average(quality[known], weights=heavy)
     head = fit_head(take(views, known), target, heavy, dealt(folds[known]), STRENGTHS)
-    share = _cautious(head.held_out, target, heavy, _EQUAL)
+    share = cautious(head.held_out, target, heavy, _EQUAL)
     coefs = tuple(part * coef for part, coef in zip(share, head.coefs, strict=True))
     found = predict(views, coefs)  # of battles, whose quality no head has seen
     found[known] = head.held_out @ share
@@ -117,7 +117,7 @@ def fit_response(views: Views, win: FloatArray, quality: Quality, weight: FloatA
     square = _bounded(z - centre) ** 2
     unit = gain.held_out.std()  # as large as a view, or the caution would weigh more or less on them
     columns = np.column_stack([gain.held_out, unit * (z - centre), unit * (square - square.mean())])
-    share = _cautious(columns, target, weight, [*_EQUAL, 0.0, 0.0])
+    share = cautious(columns, target, weight, [*_EQUAL, 0.0, 0.0])
     slope, curvature = share[-2:] * unit
     coefs = tuple(
         part * of_gain + slope * of_quality
@@ -129,7 +129,7 @@ def fit_response(views: Views, win: FloatArray, quality: Quality, weight: FloatA
     return Response(coefs, towards, shape, gain.strengths, win_rate(found, z, shape))
 
 
-def _cautious(columns: FloatArray, target: FloatArray, weight: FloatArray, prior: Sequence[float]) -> FloatArray:
+def cautious(columns: FloatArray, target: FloatArray, weight: FloatArray, prior: Sequence[float]) -> FloatArray:
     """Weights of the columns that explain the target, drawn towards `prior`.
 
     A thousand rows do not tell the views apart, and dropping one for a lucky sample costs more than keeping it.

@@ -1,4 +1,4 @@
-"""The logistic function, and the logistic link from a score to a win rate. Private to the routers room."""
+"""The logistic function, and what is fitted with it. Private to the routers room."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import numpy as np
 
 from prefroute.types import FloatArray
 
-__all__ = ["logistic_link", "sigmoid"]
+__all__ = ["fit_logistic", "logistic_link", "sigmoid"]
+
+_NEWTON_STEPS = 50
+_LINK_PRECISION = 1e-3
 
 
 def sigmoid(x: FloatArray) -> FloatArray:
     """1 / (1 + exp(-x)), without overflow."""
-    e = np.exp(-np.abs(x))
-    value: FloatArray = np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+    value: FloatArray = 0.5 + 0.5 * np.tanh(0.5 * x)
     return value
 
 
@@ -21,16 +23,55 @@ def logistic_link(gain: FloatArray, win: FloatArray, weight: FloatArray) -> Floa
 
     A small penalty keeps both finite when the rows are few or all alike. Source: Platt 1999 (scaling of scores).
     """
-    x = np.stack([gain, np.ones_like(gain)], axis=1)  # (n, 2)
-    prior = float(np.average(win, weights=weight))
-    beta = np.array([0.0, np.log((prior + 1e-3) / (1 - prior + 1e-3))])
-    penalty = 1e-3
-    for _ in range(50):
-        p = sigmoid(x @ beta)
-        gradient = x.T @ (weight * (win - p)) - penalty * beta
-        hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + penalty * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        beta += step
-        if np.abs(step).max() < 1e-10:
+    columns = np.stack([gain, np.ones_like(gain)], axis=1)  # (n, 2)
+    slope, intercept = fit_logistic(columns, win, _LINK_PRECISION * np.eye(2), weight=weight)
+    return np.array([max(slope, 0.0), intercept])
+
+
+def fit_logistic(
+    features: FloatArray,
+    target: FloatArray,
+    precision: FloatArray,
+    *,
+    offset: FloatArray | None = None,
+    start: FloatArray | None = None,
+    weight: FloatArray | None = None,
+) -> FloatArray:
+    """Coefficients with the largest posterior: soft labels, logistic likelihood, Gaussian prior; shape (c,).
+
+    Minimises `sum_i weight_i * CE(target_i, sigmoid(offset_i + features_i . x)) + (x - start)^T precision (x - start)
+    / 2` by Newton steps, halved until the objective falls.
+
+    Args:
+        features: Shape (n, c).
+        target: In [0, 1], shape (n,).
+        precision: Of the prior, positive semi-definite, shape (c, c).
+        offset: Added to the logits, shape (n,); None for zeros.
+        start: Mean of the prior, shape (c,); None for zeros.
+        weight: Of each row, shape (n,); None for ones.
+    """
+    mean = np.zeros(features.shape[1]) if start is None else start
+    base = np.zeros(len(target)) if offset is None else offset
+    row_weight = np.ones(len(target)) if weight is None else weight
+
+    def objective(x: FloatArray) -> float:
+        logits = base + features @ x
+        entropy = np.logaddexp(0, logits) - target * logits
+        return float(row_weight @ entropy + (x - mean) @ precision @ (x - mean) / 2)
+
+    x = mean.copy()
+    value = objective(x)
+    for _ in range(_NEWTON_STEPS):
+        chance = sigmoid(base + features @ x)
+        gradient = features.T @ (row_weight * (chance - target)) + precision @ (x - mean)
+        curvature = row_weight * np.maximum(chance * (1 - chance), 1e-9)
+        step = np.linalg.solve((features * curvature[:, None]).T @ features + precision, gradient)
+        size = 1.0
+        while (new := objective(x - size * step)) > value and size > 1e-6:
+            size /= 2
+        if new > value:
             break
-    return np.array([max(beta[0], 0.0), beta[1]])
+        x, fell, value = x - size * step, value - new, new
+        if fell <= 1e-10 * (1 + abs(value)):
+            break
+    return x

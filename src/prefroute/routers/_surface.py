@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from prefroute.lexicon import Split
 from prefroute.prompts import MAX_CHARS, head_tail
 from prefroute.types import FloatArray
 
@@ -44,13 +45,13 @@ _MATH = b"$\\^_{}=+*/<>"
 _OTHER = bytes(range(128, 256))
 _COUNTED = (_DIGITS, _CAPITALS, _MATH, _OTHER)
 _CODE = ("`", "def ", "class ", "return ", ";\n", "{\n", "</")
-_NUMBER = re.compile(r"[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")
+_NUMBER = re.compile(r"[0-9][0-9]*(?:,[0-9]{3})*(?:\.[0-9]+)?")
 _LARGEST = 1e9  # beyond it, larger is not harder
 
 
-def surface(prompts: Sequence[str], split: Sequence[Sequence[str]]) -> FloatArray:
+def surface(prompts: Sequence[str], found: Split) -> FloatArray:
     """Counts and shares of prompts and their pieces, shape (n, len(SURFACE_FEATURES)); finite for any text."""
-    rows = [_surface_row(prompt, len(found)) for prompt, found in zip(prompts, split, strict=True)]
+    rows = [_surface_row(prompt, len(pieces)) for prompt, pieces in zip(prompts, found.numbers, strict=True)]
     return np.array(rows).reshape(len(prompts), len(SURFACE_FEATURES))
 
 
@@ -62,11 +63,12 @@ def _surface_row(prompt: str, n_pieces: int) -> tuple[float, ...]:
     digits, capitals, math_signs, other = (size - len(data.translate(None, drop)) for drop in _COUNTED)
     n_bytes, n_pieces = size + 1, n_pieces + 1
     numbers = set(_NUMBER.findall(text)) if digits else set()
+    joined = " ".join(numbers)
     return (
         math.log1p(len(prompt)),
         math.log(n_pieces),
         min(n_bytes / n_pieces, 40.0),
-        float(any(mark in text for mark in _CODE)),
+        float(any(map(text.__contains__, _CODE))),
         math.log1p(text.count("?")),
         math.log1p(text.count("\n")),
         text.count(",") / n_pieces,
@@ -76,7 +78,7 @@ def _surface_row(prompt: str, n_pieces: int) -> tuple[float, ...]:
         text.count('"') / n_bytes,
         text.count("(") / n_bytes,
         other / n_bytes,
-        math.log1p(min(max((float(number.replace(",", "")) for number in numbers), default=0.0), _LARGEST)),
+        math.log1p(min(max(map(float, joined.replace(",", "").split()), default=0.0), _LARGEST)),
         math.log1p(len(numbers)),
-        sum("." in number for number in numbers) / (len(numbers) + 1),
+        joined.count(".") / (len(numbers) + 1),
     )

@@ -28,7 +28,7 @@ class ViewRouter(Router):
     """
 
     uses_embedder: ClassVar[bool] = True
-    learns_from = (Battles, Outcomes, Mixture)
+    learns_from: ClassVar[tuple[type[Battles | Outcomes | Mixture], ...]] = (Battles, Outcomes, Mixture)
 
     def __init__(
         self,

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from prefroute.errors import CheckpointError
-from prefroute.prompts import pieces
-from prefroute.routers._kernel import Kernel, Whitening
+from prefroute.lexicon import Split, split, sum_rows
+from prefroute.routers._kernel import Kernel, Whitening, likeness
 from prefroute.routers._ridge import SparseRows, fit_ridge
 from prefroute.routers._surface import SURFACE_FEATURES, surface
-from prefroute.routers._text import ngram_rows
+from prefroute.routers._text import ngrams as ngrams_of
 from prefroute.routers.base import embed
 from prefroute.types import Embedder, FloatArray, IndexArray
 
@@ -39,18 +39,19 @@ __all__ = [
     "training_views",
 ]
 
+Float32Array: TypeAlias = npt.NDArray[np.float32]
 Views: TypeAlias = tuple[SparseRows, FloatArray, FloatArray]
 
 VIEWS = ("text", "embedding", "kernel")
 
-_SURFACE_LIMIT = 4.0  # standard deviations: an odd prompt must not be unlike all others for one odd count
-_BATCH = 128  # prompts that are scored at once: their n-grams stay in the processor's cache
+_SURFACE_LIMIT = 4.0 / len(SURFACE_FEATURES) ** 0.5  # four standard deviations: one odd count must not be everything
+_BATCH = 16  # prompts that are scored at once: larger products start BLAS's threads, which cost more than they give
 
 
-class _PieceReader(Protocol):
-    """An embedder that gives unit vectors of what `prefroute.prompts.pieces` has split."""
+class _SplitReader(Protocol):
+    """An embedder that gives unit vectors of what `prefroute.lexicon.split` has split."""
 
-    def encode_pieces(self, split: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]: ...
+    def encode_split(self, found: Split) -> npt.NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,42 +87,43 @@ def training_views(
         bits: V = 2**bits.
         seed: Draws the landmarks of the kernel.
     """
-    split = [pieces(prompt) for prompt in prompts]
-    presence = ngram_rows(split, ngrams, bits)
-    idf = np.log((1 + len(prompts)) / (1 + np.bincount(presence.column, minlength=presence.shape[1]))) + 1
-    vectors = _vectors(embedder, prompts, split)
+    found = split(prompts)
+    buckets = ngrams_of(found, ngrams, bits)
+    idf = np.log((1 + len(prompts)) / (1 + np.bincount(np.concatenate(buckets), minlength=2**bits))) + 1
+    vectors = _vectors(embedder, prompts, found).astype(np.float64)
     embedding_mean = vectors.mean(axis=0)
     vectors -= embedding_mean
-    counts = surface(prompts, split)
+    counts = surface(prompts, found)
     spread = counts.std(axis=0)
     surface_mean, surface_scale = counts.mean(axis=0), np.where(spread > 1e-9, spread, 1.0) * np.sqrt(counts.shape[1])
     scaled = _scaled_surface(counts, surface_mean, surface_scale)
     kernel = Kernel.of(vectors, scaled, seed)
-    likeness = kernel.likeness(vectors @ kernel.basis, scaled)
-    whitening = Whitening.of(kernel, likeness)
+    alike = likeness(kernel.landmarks, vectors @ kernel.basis, scaled)
+    whitening = Whitening.of(kernel, alike)
     scaling = Scaling(idf, embedding_mean, surface_mean, surface_scale, kernel, whitening)
-    return scaling, (_tfidf(presence, idf), vectors, whitening.features(likeness))
+    return scaling, (_tfidf(buckets, idf), vectors, whitening.features(alike))
 
 
-def _vectors(embedder: Embedder, prompts: Sequence[str], split: Sequence[Sequence[str]]) -> FloatArray:
-    """Unit vectors, shape (n, d); an embedder that reads pieces is spared splitting the prompts again."""
-    if getattr(embedder, "reads_pieces", False):
-        return cast("_PieceReader", embedder).encode_pieces(split).astype(np.float64)
-    return embed(embedder, prompts).astype(np.float64)
+def _vectors(embedder: Embedder, prompts: Sequence[str], found: Split) -> npt.NDArray[np.float32]:
+    """Unit vectors, shape (n, d); an embedder that reads splits is spared splitting the prompts again."""
+    if getattr(embedder, "reads_splits", False):
+        return cast("_SplitReader", embedder).encode_split(found)
+    return embed(embedder, prompts)
 
 
 def _scaled_surface(counts: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
     """Standardised and bounded, rows of length about one, shape (n, f)."""
-    limit = _SURFACE_LIMIT / np.sqrt(counts.shape[1])
-    scaled: FloatArray = np.minimum(np.maximum((counts - mean) / scale, -limit), limit)
+    scaled: FloatArray = np.minimum(np.maximum((counts - mean) / scale, -_SURFACE_LIMIT), _SURFACE_LIMIT)
     return scaled
 
 
-def _tfidf(presence: SparseRows, idf: FloatArray) -> SparseRows:
+def _tfidf(buckets: Sequence[IndexArray], idf: FloatArray) -> SparseRows:
     """Rows of idf where a bucket is present, each of length one, sparse, shape (n, V)."""
-    value = idf[presence.column]
-    norms = np.sqrt(np.bincount(presence.row, weights=value**2, minlength=presence.shape[0]))
-    return SparseRows(presence.row, presence.column, value / norms[presence.row], presence.shape)
+    n = len(buckets)
+    row, column = np.repeat(np.arange(n), [len(found) for found in buckets]), np.concatenate(buckets)
+    value = idf[column]
+    norms = np.sqrt(np.bincount(row, weights=value**2, minlength=n))
+    return SparseRows(row, column, value / norms[row], (n, len(idf)))
 
 
 def take(views: Views, rows: IndexArray) -> Views:
@@ -191,12 +193,12 @@ class Heads:
         ngrams: Longest n-gram of the text view.
     """
 
-    text: npt.NDArray[np.float32]
-    vector: FloatArray
+    text: Float32Array
+    vector: Float32Array
     surface_mean: FloatArray
     surface_scale: FloatArray
-    landmarks: FloatArray
-    likeness: FloatArray
+    landmarks: Float32Array
+    likeness: Float32Array
     offset: FloatArray
     ngrams: int
 
@@ -205,39 +207,36 @@ class Heads:
         """Heads side by side, from the coefficients of each on the three views."""
         text, embedding, features = (np.stack([head[view] for head in coefs], axis=1) for view in range(3))
         idf, kernel, whitening = scaling.idf[:, None], scaling.kernel, scaling.whitening
-        likeness = whitening.matrix @ features  # (m, k)
+        of_likeness = whitening.matrix @ features  # (m, k)
         mean = scaling.embedding_mean
         return cls(
             text=np.hstack([text * idf, idf**2]).astype(np.float32),
-            vector=np.hstack([embedding, kernel.basis]),
+            vector=np.hstack([embedding, kernel.basis]).astype(np.float32),
             surface_mean=scaling.surface_mean,
             surface_scale=scaling.surface_scale,
-            landmarks=kernel.moved(mean @ kernel.basis).landmarks,  # vectors are not centred at scoring
-            likeness=likeness,
-            offset=-(mean @ embedding) - whitening.mean @ likeness,
+            landmarks=kernel.moved(mean @ kernel.basis).landmarks.astype(np.float32),  # vectors are not centred here
+            likeness=of_likeness.astype(np.float32),
+            offset=-(mean @ embedding) - whitening.mean @ of_likeness,
             ngrams=ngrams,
         )
 
     def score(self, embedder: Embedder, prompts: Sequence[str]) -> FloatArray:
         """Value of each head at each prompt, shape (n, k). A prompt's values depend on itself only."""
-        starts = range(0, len(prompts), _BATCH)
-        parts = [self._score(embedder, prompts[start : start + _BATCH]) for start in starts]
-        return np.concatenate([np.zeros((0, len(self.offset))), *parts])
+        scores = np.empty((len(prompts), len(self.offset)))
+        for start in range(0, len(prompts), _BATCH):
+            scores[start : start + _BATCH] = self._score(embedder, prompts[start : start + _BATCH])
+        return scores
 
     def _score(self, embedder: Embedder, prompts: Sequence[str]) -> FloatArray:
         k = len(self.offset)
-        split = [pieces(prompt) for prompt in prompts]
-        product = _vectors(embedder, prompts, split) @ self.vector  # (n, k + p)
-        counts = _scaled_surface(surface(prompts, split), self.surface_mean, self.surface_scale)
-        likeness = Kernel(self.vector[:, k:], self.landmarks).likeness(product[:, k:], counts)  # (n, m)
-        scores = product[:, :k] + likeness @ self.likeness + self.offset
-        presence = ngram_rows(split, self.ngrams, len(self.text).bit_length() - 1)
-        ends = presence.row.searchsorted(np.arange(len(prompts) + 1))
-        filled = np.flatnonzero(ends[1:] > ends[:-1])  # a prompt without words has no n-gram
-        if filled.size:
-            sums = np.add.reduceat(self.text.take(presence.column, axis=0), ends[filled])  # (n, k + 1)
-            scores[filled] += sums[:, :k] / np.sqrt(sums[:, k:])
-        return scores
+        found = split(prompts)
+        product = _vectors(embedder, prompts, found) @ self.vector  # (n, k + p)
+        counts = _scaled_surface(surface(prompts, found), self.surface_mean, self.surface_scale)
+        scores = likeness(self.landmarks, product[:, k:], counts) @ self.likeness  # (n, m) -> (n, k)
+        scores += product[:, :k]
+        sums = sum_rows(self.text, ngrams_of(found, self.ngrams, len(self.text).bit_length() - 1))  # (n, k + 1)
+        scores += sums[:, :k] / np.sqrt(np.maximum(sums[:, k:], 1))  # no idf is below one: only an empty prompt's sum
+        return scores + self.offset  # float64
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What a checkpoint keeps; see `TENSORS`."""
@@ -263,11 +262,11 @@ class Heads:
 
 TENSORS = {
     "text": ("float32", 2),
-    "vector": ("float64", 2),
+    "vector": ("float32", 2),
     "surface_mean": ("float64", 1),
     "surface_scale": ("float64", 1),
-    "landmarks": ("float64", 2),
-    "likeness": ("float64", 2),
+    "landmarks": ("float32", 2),
+    "likeness": ("float32", 2),
     "offset": ("float64", 1),
 }
 """Names, types and dimensions of `Heads.arrays`, for `checked_arrays`."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from prefroute.errors import CheckpointError, ConfigError, DataError, NotFittedError
 from prefroute.types import Battles, Embedder, FloatArray, Mixture, Outcomes
 
-__all__ = ["PoolRouter", "Router", "RouterState", "SteppedRouter"]
+__all__ = ["NoveltyRouter", "PoolRouter", "Router", "RouterState", "SteppedRouter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,23 @@ class PoolRouter(Router):
     @abstractmethod
     def predict(self, prompts: Sequence[str]) -> FloatArray:
         """Expected quality of each model's answer, in [0, 1], columns as in `models`, shape (n, m)."""
+
+
+class NoveltyRouter(Router):
+    """A router that knows what it does not know."""
+
+    @property
+    @abstractmethod
+    def tells_novelty(self) -> bool:
+        """Whether what it was fitted on lets it tell: it takes several sources."""
+
+    @abstractmethod
+    def novelty(self, prompts: Sequence[str]) -> FloatArray:
+        """How surely each prompt is unlike everything that the router was trained on, in [0, 1], shape (n,).
+
+        Raises:
+            DataError: If it does not tell.
+        """
 
 
 class SteppedRouter(Router):

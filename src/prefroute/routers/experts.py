@@ -29,15 +29,17 @@ from prefroute.routers._response import Quality, Response, fit_quality, fit_resp
 from prefroute.routers._sigmoid import logistic_link, sigmoid
 from prefroute.routers._view_router import ViewRouter
 from prefroute.routers._views import TENSORS, Heads, Views, dealt, predict, take, training_views
-from prefroute.routers.base import RouterState, check_data, check_prompts, checked_arrays
+from prefroute.routers.base import NoveltyRouter, RouterState, check_data, check_prompts, checked_arrays
 from prefroute.types import Battles, FloatArray, IndexArray, Mixture, Outcomes
 
 __all__ = ["Experts"]
 
 _USUAL = (1.0, 99.0)  # percent: the generalist follows quality no farther than this range of what it was fitted on
+_USUAL_WIDTH = 4.65  # of that range in standard deviations, were it a normal distribution
+_FARTHEST = 3.0  # standard deviations of ease
 
 
-class Experts(ViewRouter):
+class Experts(ViewRouter, NoveltyRouter):
     """An expert for each source, mixed by a gate, with a generalist for what looks like no source.
 
     Fitted on battles or outcomes that are no mixture, it has one expert and no gate, and is the `linear` router.
@@ -97,7 +99,7 @@ class Experts(ViewRouter):
             return rates[:, 0]
         low, high, slope, intercept = self.generalist_
         generalist = sigmoid(intercept - slope * np.minimum(np.maximum(quality[:, 0], low), high))
-        expert = np.einsum("ns,ns->n", shares(answers), rates)
+        expert = (shares(answers) * rates).sum(axis=1)
         familiar = familiarity(answers, self.gate_)
         rate: FloatArray = familiar * expert + (1 - familiar) * generalist
         return rate
@@ -106,6 +108,29 @@ class Experts(ViewRouter):
         """How much each prompt looks like each source, columns as in `sources_`, rows of sum 1, shape (n, s)."""
         answers = self._scores(prompts)[-1]
         return shares(answers) if answers.shape[1] else np.ones((len(prompts), 1))
+
+    def place(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """How easy each prompt is, and which source it looks like, shapes (n,) and (n, s).
+
+        Ease is the predicted quality of an answer, in standard deviations of the source that the prompt looks like,
+        about -3 to 3; of all sources together for a prompt that looks like none. The second array is `gate` times how
+        familiar the prompt is: rows of zeros for what looks like no source.
+        """
+        _, z, quality, answers = self._scores(prompts)
+        own = np.clip(z - self.shapes_[:, 3], -_FARTHEST, _FARTHEST)  # (n, s)
+        if own.shape[1] == 1:
+            return own[:, 0], np.ones(own.shape)
+        low, high = self.generalist_[:2]
+        overall = (np.clip(quality[:, 0], low, high) - (low + high) / 2) / (max(high - low, 1e-9) / _USUAL_WIDTH)
+        familiar, share = familiarity(answers, self.gate_), shares(answers)
+        ease: FloatArray = familiar * np.einsum("ns,ns->n", share, own) + (1 - familiar) * overall
+        return ease, familiar[:, None] * share
+
+    @property
+    def tells_novelty(self) -> bool:
+        """Whether it was fitted on two sources or more."""
+        self._require("gate_")
+        return len(self.sources_) > 1
 
     def novelty(self, prompts: Sequence[str]) -> FloatArray:
         """How surely each prompt is unlike everything that the router was trained on, in [0, 1], shape (n,).
@@ -117,7 +142,7 @@ class Experts(ViewRouter):
             DataError: If the router was fitted on one source: there was none to leave out.
         """
         answers = self._scores(prompts)[-1]
-        if len(self.sources_) == 1:
+        if not self.tells_novelty:
             raise DataError(
                 "novelty() is learned by leaving out sources in turn, and this router was fitted on one. "
                 "Fit it on a Mixture of two or more."

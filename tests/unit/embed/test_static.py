@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import string
 from importlib.resources import files
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from prefroute import lexicon
 from prefroute.embed.static import StaticEmbedder
 from prefroute.errors import ConfigError, DataError
 from prefroute.prompts import MAX_CHARS
@@ -52,6 +56,27 @@ def test_a_vector_does_not_depend_on_its_batch_to_the_last_bit(embedder):
         assert (embedder.encode([text])[0] == row).all()
 
 
+def test_a_vector_does_not_depend_on_what_was_read_before_to_the_last_bit(embedder, monkeypatch):
+    first = embedder.encode(TEXTS)
+
+    monkeypatch.setattr(lexicon, "_lexicon", lexicon.Lexicon())
+    again = np.concatenate([embedder.encode([text]) for text in reversed(TEXTS)])[::-1]
+
+    assert (first == again).all()
+
+
+@given(st.text(alphabet=string.ascii_letters + string.digits, min_size=1, max_size=120))
+def test_a_word_has_the_tokens_that_the_whole_tokenizer_gives_it(word):
+    embedder = StaticEmbedder.builtin()
+    ids = embedder.tokenizer.encode(word, add_special_tokens=False).ids
+    known = [i for i in ids if i != embedder.tokenizer.token_to_id("[UNK]")]
+
+    wanted = (embedder.rows[known] * embedder.weights[known, None]).sum(axis=0)
+
+    norm = np.linalg.norm(wanted) or 1.0
+    np.testing.assert_allclose(embedder.encode([word])[0], wanted / norm, atol=1e-6)
+
+
 def test_text_in_the_middle_of_a_very_long_prompt_is_not_read(embedder):
     filler = "word " * MAX_CHARS
 
@@ -90,6 +115,18 @@ def test_weights_that_do_not_fit_the_tokenizer_are_refused(tmp_path):
     save_file({"embeddings": np.zeros((3, 4), dtype=np.float32)}, tmp_path / "model.safetensors")
 
     with pytest.raises(DataError, match="`embeddings` has 3 rows for"):
+        StaticEmbedder.from_folder(tmp_path)
+
+
+def test_weights_of_another_number_than_the_rows_are_refused(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    for name in ("tokenizer.json", "config.json"):
+        shutil.copy(str(SHIPPED / name), tmp_path / name)
+    tensors = load_file(str(SHIPPED / "model.safetensors"))
+    save_file({**tensors, "weights": tensors["weights"][:-1]}, tmp_path / "model.safetensors")
+
+    with pytest.raises(DataError, match="`weights` has 29524 numbers for 29525 rows"):
         StaticEmbedder.from_folder(tmp_path)
 
 

@@ -237,6 +237,38 @@ def test_state_of_a_training_on_other_data_is_refused(tiny_encoder, tmp_path):
         bert(tiny_encoder).fit(tiny_outcomes(), resume=tmp_path / "state")
 
 
+def test_frozen_layers_stay_as_they_were_and_the_others_learn(tiny_encoder):
+    import transformers
+
+    before = transformers.AutoModel.from_pretrained(tiny_encoder).state_dict()
+
+    after = bert(tiny_encoder, frozen_layers=1, lr=1e-3).fit(separable()).parts_.network.body.state_dict()
+
+    same = {name: bool((before[name] == tensor).all()) for name, tensor in after.items()}
+    assert all(same[name] for name in same if name.startswith(("embeddings.", "encoder.layer.0.")))
+    assert not any(same[name] for name in same if name.startswith("encoder.layer.1.") and "key.bias" not in name)
+
+
+def test_frozen_layers_have_no_dropout(tiny_encoder):
+    body = bert(tiny_encoder, frozen_layers=1).fit(tiny_outcomes()).parts_.network.body
+
+    dropout = {name: part.p for name, part in body.named_modules() if name.endswith("dropout")}
+    assert {p for name, p in dropout.items() if not name.startswith("encoder.layer.1.")} == {0.0}
+    assert {p for name, p in dropout.items() if name.startswith("encoder.layer.1.")} == {0.1}
+
+
+def test_the_head_has_a_learning_rate_of_its_own_and_biases_do_not_decay(learned):
+    from prefroute.routers._networks import adamw
+
+    groups = adamw(learned.parts_.network, 1e-5, 1e-2, 0.1).param_groups
+    found = {id(parameter): (group["lr"], group["weight_decay"]) for group in groups for parameter in group["params"]}
+
+    network = learned.parts_.network
+    assert len(found) == len(list(network.parameters()))
+    assert (found[id(network.head.weight)], found[id(network.head.bias)]) == ((1e-2, 0.1), (1e-2, 0.0))
+    assert {found[id(p)] for p in network.body.parameters()} == {(1e-5, 0.1), (1e-5, 0.0)}
+
+
 def test_labels_that_never_differ_are_refused(tiny_encoder):
     data = Battles.of(HARD[:4], ["big"] * 4, ["small"] * 4, [0.5] * 4)
 
@@ -274,6 +306,9 @@ def test_loss_that_is_not_a_number_stops_and_leaves_the_router_as_it_was(tiny_en
         ({"steps": 0}, "`steps` must be a whole number, 1 or more, got 0"),
         ({"accumulate": 99}, "`accumulate` must be at most `batch_size` = 16, got 99"),
         ({"lr": 0.0}, "`lr` must be above 0 and below 1, got 0.0"),
+        ({"head_lr": 1.0}, "`head_lr` must be above 0 and below 1, got 1.0"),
+        ({"frozen_layers": -1}, "`frozen_layers` must be a whole number, 0 or more, got -1"),
+        ({"frozen_layers": 2}, "`frozen_layers` must leave one of the base's 2 layers to train, got 2"),
         ({"weight_decay": 1.0}, "`weight_decay` must be 0 or more and below 1, got 1.0"),
         ({"held_out_share": 0.6}, "`held_out_share` must be above 0 and at most 0.5, got 0.6"),
         ({"precision": "int8"}, "`precision` must be one of auto, float32, bfloat16, got 'int8'"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from prefroute.routers._kernel import LANDMARKS, Kernel, Whitening
+from prefroute.routers._kernel import LANDMARKS, Kernel, Whitening, likeness
 
 
 def rows(n=30, d=8, f=3, seed=0):
@@ -23,7 +23,7 @@ def test_likeness_to_each_landmark_is_the_formula():
     vectors, surface = rows()
     kernel = Kernel.of(vectors, surface, seed=0)  # 30 rows: all are landmarks, in order
 
-    found = kernel.likeness(vectors @ kernel.basis, surface)
+    found = likeness(kernel.landmarks, vectors @ kernel.basis, surface)
 
     np.testing.assert_allclose(found, formula(vectors, surface, vectors, surface), atol=1e-12)
 
@@ -31,12 +31,12 @@ def test_likeness_to_each_landmark_is_the_formula():
 def test_products_of_the_features_are_the_kernel_where_all_rows_are_landmarks():
     vectors, surface = rows()
     kernel = Kernel.of(vectors, surface, seed=0)
-    likeness = kernel.likeness(vectors @ kernel.basis, surface)
-    centred = likeness - likeness.mean(axis=0)
+    alike = likeness(kernel.landmarks, vectors @ kernel.basis, surface)
+    centred = alike - alike.mean(axis=0)
 
-    features = Whitening.of(kernel, likeness).features(likeness)
+    features = Whitening.of(kernel, alike).features(alike)
 
-    np.testing.assert_allclose(features @ features.T, centred @ np.linalg.pinv(likeness) @ centred.T, atol=1e-6)
+    np.testing.assert_allclose(features @ features.T, centred @ np.linalg.pinv(alike) @ centred.T, atol=1e-6)
 
 
 def test_a_moved_kernel_gives_moved_vectors_the_same_likeness():
@@ -44,9 +44,9 @@ def test_a_moved_kernel_gives_moved_vectors_the_same_likeness():
     kernel = Kernel.of(vectors, surface, seed=0)
     mean = np.full(8, 0.3)
 
-    moved = kernel.moved(mean @ kernel.basis).likeness((vectors + mean) @ kernel.basis, surface)
+    moved = likeness(kernel.moved(mean @ kernel.basis).landmarks, (vectors + mean) @ kernel.basis, surface)
 
-    np.testing.assert_allclose(moved, kernel.likeness(vectors @ kernel.basis, surface), atol=1e-12)
+    np.testing.assert_allclose(moved, likeness(kernel.landmarks, vectors @ kernel.basis, surface), atol=1e-12)
 
 
 def test_many_rows_are_seen_through_a_bounded_number_of_landmarks_that_the_seed_draws():

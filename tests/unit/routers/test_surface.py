@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prefroute.prompts import MAX_CHARS, pieces
+from prefroute.lexicon import split
+from prefroute.prompts import MAX_CHARS
 from prefroute.routers._surface import SURFACE_FEATURES, surface
 
 
 def column(name, prompt):
-    return surface([prompt], [pieces(prompt)])[0, SURFACE_FEATURES.index(name)]
+    return surface([prompt], split([prompt]))[0, SURFACE_FEATURES.index(name)]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,7 @@ def column(name, prompt):
         ("log_largest_number", "9" * 500, np.log1p(1e9)),
         ("log_numbers", "7 and 7 and 8", np.log(3)),
         ("decimals_share", "1.5 and 2", 1 / 3),
+        ("decimals_share", "1.5 and 1.5, 1.2.3 and 4.", 2 / 5),  # 1.5, 1.2, 3 and 4: of four numbers, with one added
     ],
 )
 def test_surface_counts_what_its_name_says(name, prompt, value):
@@ -45,4 +47,4 @@ def test_length_is_that_of_the_whole_prompt_and_shares_are_of_its_ends():
 
 @pytest.mark.parametrize("prompt", ["", "\ud800", "\0", "😀" * 5000, "ß", " " * 10_000, "٣", "1.2.3,,4"])
 def test_odd_text_gives_finite_features(prompt):
-    assert np.isfinite(surface([prompt], [pieces(prompt)])).all()
+    assert np.isfinite(surface([prompt], split([prompt]))).all()

@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from prefroute.prompts import pieces
-from prefroute.routers._text import ngram_rows
+from prefroute.lexicon import split
+from prefroute.routers._text import ngrams
 
 
-def buckets(prompt, ngrams=2, bits=16):
-    return ngram_rows([pieces(prompt)], ngrams, bits).column.tolist()
+def buckets(prompt, longest=2, bits=16):
+    return ngrams(split([prompt]), longest, bits)[0].tolist()
 
 
 def test_each_bucket_stands_once_and_in_order():
@@ -27,13 +27,13 @@ def test_each_bucket_stands_once_and_in_order():
 def test_case_does_not_matter_and_order_of_words_does():
     assert buckets("Big Dog") == buckets("big dog")
     assert buckets("dog big") != buckets("big dog")
-    assert buckets("dog big", ngrams=1) == buckets("big dog", ngrams=1)
+    assert buckets("dog big", longest=1) == buckets("big dog", longest=1)
 
 
 def test_buckets_are_the_same_in_another_process():
     script = (
-        "from prefroute.prompts import pieces; from prefroute.routers._text import ngram_rows; "
-        "print(ngram_rows([pieces('Prove that 17 is prime.')], 2, 16).column.tolist())"
+        "from prefroute.lexicon import split; from prefroute.routers._text import ngrams; "
+        "print(ngrams(split(['Prove that 17 is prime.']), 2, 16)[0].tolist())"
     )
 
     other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
@@ -41,17 +41,15 @@ def test_buckets_are_the_same_in_another_process():
     assert other.strip() == str(buckets("Prove that 17 is prime."))
 
 
-@pytest.mark.parametrize("ngrams", [1, 2, 3])
-def test_no_ngram_reaches_over_the_end_of_its_prompt(ngrams):
+@pytest.mark.parametrize("longest", [1, 2, 3])
+def test_no_ngram_reaches_over_the_end_of_its_prompt(longest):
     prompts = ["one two", "", "three", "a b c d a b"]
 
-    rows = ngram_rows([pieces(prompt) for prompt in prompts], ngrams, 10)
+    together = ngrams(split(prompts), longest, 10)
 
-    assert rows.shape == (4, 1024)
-    for i, prompt in enumerate(prompts):
-        assert rows.column[rows.row == i].tolist() == buckets(prompt, ngrams, 10)
+    assert [found.tolist() for found in together] == [buckets(prompt, longest, 10) for prompt in prompts]
 
 
 @pytest.mark.parametrize("prompt", ["", "\ud800", "\0", "😀" * 5000, "ß", " " * 10_000, "x" * 10_000])
 def test_odd_text_gives_buckets_in_range(prompt):
-    assert all(0 <= bucket < 2**16 for bucket in buckets(prompt, ngrams=3))
+    assert all(0 <= bucket < 2**16 for bucket in buckets(prompt, longest=3))

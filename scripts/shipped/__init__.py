@@ -1,0 +1,8 @@
+"""What the router in the package is worth: every figure of its model card and of docs/shipped-router.md.
+
+    python scripts/train_default.py --data DIR --out src/prefroute/default   # the weights
+    python -m scripts.shipped --data DIR                                     # what is known of them
+
+`held_out` measures on questions that were not trained on, `transfer` on pairs of models that played no part, `diagram`
+draws, `page` writes Markdown from the JSON and nothing else.
+"""

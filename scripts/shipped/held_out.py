@@ -1,0 +1,142 @@
+"""How the shipped router does on questions that neither it nor its embedder was trained on.
+
+The door is `held_out`: figures of `prefroute.evaluate`, of each task, calibration, and what each ready-made threshold
+costs and recovers, JSON values all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from prefroute.benchmarks import Benchmark, load_benchmark
+from prefroute.checkpoint import Checkpoint
+from prefroute.evaluate import AsIs, Fitted, evaluate
+from prefroute.evaluate.rows import pair_outcomes, point_figures
+from prefroute.evaluate.scoring import score
+from prefroute.metrics import PairOutcomes, bootstrap, interval, resample_counts
+from prefroute.prices import request_price_usd
+from prefroute.train.calibration import brier_score, expected_calibration_error, reliability
+from prefroute.types import FloatArray, IndexArray
+
+__all__ = ["BENCHMARKS", "SHARES", "cell", "held_out", "rounded"]
+
+BENCHMARKS = ("mmlu", "gsm8k", "routerbench", "mmlu-pro", "mt-bench")
+SHARES = tuple(f"{tenth / 10:g}" for tenth in range(1, 10))
+"""Shares of strong calls that have a row in the tables, as the checkpoint's thresholds are called."""
+
+_WITH_TASKS = ("routerbench", "mmlu-pro")  # pools of tasks; MMLU's 57 subjects are too small to tell apart
+_N_BOOT = 2000
+_N_BINS = 20  # most win rates lie between .45 and .75
+_FIGURES = ("n", "n_left_out", "strong", "weak", "quality_unit", "strong_quality", "weak_quality")
+
+
+def held_out(checkpoint: Checkpoint, name: str, data: Path) -> dict[str, Any]:
+    """Everything that is known of one benchmark."""
+    benchmark = load_benchmark(name, data)
+    entrant = Fitted("default", checkpoint.router, checkpoint.training)
+    rows = {row["router"]: row for row in evaluate([entrant], benchmark).rows}
+    mine = rows["default"]
+    scored = score([entrant], benchmark, AsIs(), 0, None)
+    usd = {model: request_price_usd(model, None) for model in (benchmark.strong, benchmark.weak)}
+    outcomes, win_rate = pair_outcomes(benchmark, scored, usd), scored.scores["default"]
+    return {
+        "benchmark": name,
+        **{key: rounded(mine[key]) for key in _FIGURES},
+        **{key: _interval_of(mine, key) for key in ("apgr", "cpt50", "cpt80")},
+        "length": _interval_of(rows["length"], "apgr"),
+        "minus_length": [rounded(mine["vs_length"][key]) for key in ("diff", "low", "high")],
+        "tasks": _tasks(win_rate, outcomes, benchmark, scored.rows) if name in _WITH_TASKS else [],
+        "calibration": _calibration(win_rate, (1 + outcomes.gain) / 2),
+        "thresholds": _at_thresholds(win_rate, outcomes, benchmark, checkpoint.manifest["metrics"]["thresholds"]),
+    }
+
+
+def cell(value: float, draws: FloatArray) -> list[float | None]:
+    """A figure with the ends of its 95% interval."""
+    found = interval(value, draws)
+    return [rounded(found.value), rounded(found.low), rounded(found.high)]
+
+
+def rounded(value: Any) -> Any:
+    """A float to six places, None for NaN, anything else as it is: the last digits differ between machines."""
+    if not isinstance(value, float):
+        return value
+    return None if np.isnan(value) else round(value, 6)
+
+
+def _interval_of(row: Mapping[str, Any], name: str) -> list[float | None]:
+    return [rounded(row[f"{name}{end}"]) for end in ("", "_low", "_high")]
+
+
+def _tasks(
+    win_rate: FloatArray, outcomes: PairOutcomes, benchmark: Benchmark, rows: IndexArray
+) -> list[dict[str, Any]]:
+    """APGR on each task, the largest first."""
+    assert benchmark.subjects is not None
+    subject = np.array(benchmark.subjects)[rows]
+    names, counts = np.unique(subject, return_counts=True)
+    found = []
+    for name in names[np.argsort(-counts, kind="stable")]:
+        inside = np.flatnonzero(subject == name)
+        part = PairOutcomes(outcomes.strong[inside], outcomes.weak[inside])
+        _, figures = point_figures(win_rate[inside], part)
+        draws = bootstrap({"default": win_rate[inside]}, part, n_boot=_N_BOOT).metrics["default"]["apgr"]
+        found.append({"task": str(name), "n": len(inside), "apgr": cell(figures["apgr"], draws)})
+    return found
+
+
+def _calibration(predicted: FloatArray, observed: FloatArray) -> dict[str, Any]:
+    bins = reliability(predicted, observed, _N_BINS)
+    return {
+        "predicted": rounded(float(predicted.mean())),
+        "observed": rounded(float(observed.mean())),
+        "ece": rounded(expected_calibration_error(predicted, observed, _N_BINS)),
+        "brier": rounded(brier_score(predicted, observed)),
+        "brier_of_mean": rounded(float(observed.var())),
+        "bins": [{key: rounded(value) for key, value in point.to_dict().items()} for point in bins],
+    }
+
+
+def _at_thresholds(
+    win_rate: FloatArray, outcomes: PairOutcomes, benchmark: Benchmark, thresholds: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Strong share, quality, PGR and cost at each of SHARES; all intervals on the same resamples of questions."""
+    chosen = np.stack([win_rate >= thresholds[share] for share in SHARES])  # (t, n)
+    draws = np.concatenate([_levels(chosen, outcomes, counts) for counts in resample_counts(len(win_rate), _N_BOOT, 0)])
+    real = _levels(chosen, outcomes, np.ones((1, len(win_rate))))[0]  # (3, t)
+    unit = benchmark.unit
+    found = []
+    for i, share in enumerate(SHARES):
+        quality = cell(float(real[1, i]), draws[:, 1, i])
+        found.append(
+            {
+                "share": share,
+                "alpha": rounded(thresholds[share]),
+                "strong_share": cell(float(real[0, i]), draws[:, 0, i]),
+                "quality": [None if q is None else rounded(float(unit.of(q))) for q in quality],
+                "pgr": cell(float(real[2, i]), draws[:, 2, i]),
+                "usd_per_1000": _usd_per_1000(chosen[i], outcomes),
+            }
+        )
+    return found
+
+
+def _levels(chosen: npt.NDArray[np.bool_], outcomes: PairOutcomes, counts: FloatArray) -> FloatArray:
+    """Strong share, quality and PGR at each threshold on each resample, (t, n), (b, n) -> (b, 3, t)."""
+    n = chosen.shape[1]
+    share = counts @ chosen.T / n
+    gained = counts @ (chosen * outcomes.gain).T / n
+    weak = (counts @ outcomes.weak / n)[:, None]
+    gap = (counts @ outcomes.gain / n)[:, None]
+    return np.stack([share, weak + gained, gained / np.where(gap > 0, gap, np.nan)], axis=1)
+
+
+def _usd_per_1000(chosen: npt.NDArray[np.bool_], outcomes: PairOutcomes) -> float | None:
+    if outcomes.weak_cost_usd is None or outcomes.extra_cost_usd is None:
+        return None
+    return round(1000 * float((outcomes.weak_cost_usd + chosen * outcomes.extra_cost_usd).mean()), 4)

@@ -1,0 +1,201 @@
+"""The router in the package: its page and card say what its figures say, its figures come out again, it can be rebuilt.
+
+What is compared with committed figures has the tolerances of `test_results`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from scripts.shipped import page
+from scripts.shipped.__main__ import DEFAULT, FIGURES, PAGE
+from scripts.shipped.held_out import held_out
+from scripts.shipped.transfer import PAIRS, TAUGHT, voted
+
+from prefroute.checkpoint import open_checkpoint
+from prefroute.prompts import is_train_half
+
+ROOT = Path(__file__).parents[2]
+STRONG, WEAK = "gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"
+
+
+@pytest.fixture(scope="module")
+def found() -> Any:
+    return json.loads(FIGURES.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def data() -> Path:
+    folder = os.environ.get("PREFROUTE_DATA")
+    if not folder or not (Path(folder) / "routellm_benchmarks").is_dir():
+        pytest.skip("needs real data: set PREFROUTE_DATA to the folder that holds routellm_benchmarks/")
+    return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return open_checkpoint("default")
+
+
+def test_the_figures_are_of_the_router_that_ships(found, shipped):
+    assert found["fingerprint"] == shipped.fingerprint, "run: python -m scripts.shipped --data DIR"
+    assert found["thresholds"] == shipped.manifest["metrics"]["thresholds"]
+    assert found["training_data"] == shipped.manifest["training_data"]
+
+
+def test_the_page_is_what_the_figures_say(found):
+    assert PAGE.read_text(encoding="utf-8") == page.page(found), "run: python -m scripts.shipped --write-only"
+
+
+def test_the_card_in_the_package_is_what_the_figures_say(found, shipped):
+    card = (DEFAULT / "README.md").read_text(encoding="utf-8")
+
+    assert page.card_notes(found) in card, "run: python -m scripts.shipped --write-only"
+    for name, figure in page.card_metrics(found).items():
+        assert f"| {name} | {figure} |" in card
+
+
+def test_pairs_that_transfer_is_shown_on_played_no_part(found):
+    taught = " ".join(entry["name"] for entry in found["training_data"])
+
+    for name, pairs in PAIRS.items():
+        models = {model for pair in pairs for model in pair}
+        assert not models & set(TAUGHT[name])
+        assert [model for model in models if model in taught] == []
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_figures_of_a_benchmark_come_out_again(found, shipped, data):
+    kept = next(part for part in found["held_out"] if part["benchmark"] == "gsm8k")
+
+    again = held_out(shipped, "gsm8k", data)
+
+    assert again["n"] == kept["n"]
+    for figure in ("apgr", "length", "minus_length", "cpt50"):
+        assert again[figure] == pytest.approx(kept[figure], abs=2e-3), figure
+    assert again["calibration"]["ece"] == pytest.approx(kept["calibration"]["ece"], abs=2e-3)
+    for now, then in zip(again["thresholds"], kept["thresholds"], strict=True):
+        for figure in ("strong_share", "pgr"):
+            assert now[figure] == pytest.approx(then[figure], abs=2e-3), (now["share"], figure)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_figures_of_a_pair_that_people_voted_on_come_out_again(found, shipped, data):
+    kept = found["transfer"]["voted"][1]
+
+    assert voted(shipped, data, kept["strong"], kept["weak"]) == {
+        name: pytest.approx(value, abs=2e-3) if name in ("as it is", "length") else value
+        for name, value in kept.items()
+    }
+
+
+def questions(kind: str, n: int) -> list[str]:
+    """Every third is hard."""
+    rng = np.random.default_rng(len(kind))
+    words = [f"{kind}{i}" for i in range(40)]
+    return [f"{' '.join(rng.choice(words, 12))} {('greet', 'add', 'prove')[i % 3]} {i}" for i in range(n)]
+
+
+def graded(n: int) -> tuple[list[bool], list[bool]]:
+    """The strong model fails every twelfth, the weak one every hard one."""
+    return [i % 12 > 0 for i in range(n)], [i % 3 != 2 for i in range(n)]
+
+
+def write(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = path.with_suffix(".json")
+    table = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    rows.write_text(json.dumps(table), encoding="utf-8")
+    duckdb.connect().execute(f"COPY (FROM read_json('{rows}')) TO '{path}'")
+    rows.unlink()
+
+
+def long_table(ids: Sequence[int], models: Sequence[str], values: Sequence[Sequence[Any]]) -> tuple[list[Any], ...]:
+    """Columns of ids, models and values, a row for each cell."""
+    answers = [value for column in values for value in column]
+    return list(ids) * len(models), [model for model in models for _ in ids], answers
+
+
+def write_data(folder: Path) -> dict[str, list[str]]:
+    """A data folder in the shape of the real one; the questions of each source. Pairs hold two rows of no use."""
+    asked = {name: questions(name, 90) for name in ("mmlu", "gsm", "bench", "pro", "zero", "bfcl", "arena")}
+    strong, weak = graded(90)
+    ids = list(range(90))
+    own = folder / "routellm_benchmarks"
+    flags = {STRONG: strong, WEAK: weak, "contaminated": [False] * 90}
+    write(own / "mmlu.parquet", {"prompt": asked["mmlu"], **flags, "subject": ["all"] * 90})
+    write(own / "gsm8k.parquet", {"prompt": asked["gsm"], **flags})
+    turns = {f"{model}_turn{turn}": [9, 8, 7] for model in (STRONG, WEAK) for turn in (1, 2)}
+    write(own / "mt_bench.parquet", {"turn1": questions("chat", 3), "contaminated": [False] * 3, **turns})
+    bench = folder / "routerbench_routerdc_subset"
+    write(bench / "prompts.parquet", {"sample_id": ids, "prompt_last": asked["bench"], "eval_name": ["arc"] * 90})
+    sample, model, score = long_table(ids, (STRONG, "mistralai/mixtral-8x7b-chat"), (strong, weak))
+    write(
+        bench / "outcomes_long.parquet",
+        {"sample_id": sample, "model": model, "score": [float(s) for s in score], "cost": [0.1] * 180},
+    )
+    pro = folder / "mmlu_pro_multi"
+    sources = ["ori_mmlu-x" if i % 10 == 0 else "stemez-x" for i in ids]
+    write(
+        pro / "questions.parquet",
+        {"question_id": ids, "prompt": asked["pro"], "category": ["physics"] * 90, "src": sources},
+    )
+    question, model, correct = long_table(ids, ("gpt-4o-2024-05-13", "Mixtral-8x7B-Instruct-v0.1"), (strong, weak))
+    write(pro / "outcomes_long.parquet", {"question_id": question, "model": model, "correct": correct})
+    leaked = next(prompt for prompt in asked["mmlu"] if not is_train_half(prompt))
+    prompts = [*asked["zero"], *asked["bfcl"], *asked["arena"], leaked.upper() + "  ", "a prompt for research only"]
+    source = [name for name in ("zeroeval", "bfcl_v1", "arena_bench_v1") for _ in ids] + ["zeroeval", "alpaca_eval"]
+    is_judged = np.array([name == "arena_bench_v1" for name in source])
+    scores = [np.array([*(column * 3), True, True], dtype=float) for column in (strong, weak)]
+    judged = [np.where(is_judged, 9 * column + 1, column).tolist() for column in scores]
+    write(
+        folder / "strong_weak_pairs" / "pairs.parquet",
+        {
+            "source": source,
+            "prompt": prompts,
+            "strong_model": ["gpt"] * 272,
+            "weak_model": ["mix"] * 272,
+            "strong_score": judged[0],
+            "weak_score": judged[1],
+            "metric": np.where(is_judged, "judge 1-10", "correct").tolist(),
+            "licence": ["MIT"] * 271 + ["CC BY-NC"],
+            "overlaps_routellm_eval": [False] * 272,
+        },
+    )
+    return asked
+
+
+@pytest.mark.slow
+def test_a_small_one_is_rebuilt_from_scratch_twice_with_the_same_bytes(tmp_path):
+    asked = write_data(tmp_path / "data")
+    command = [sys.executable, ROOT / "scripts" / "train_default.py", "--data", tmp_path / "data", "--out"]
+
+    for out in ("one", "two"):
+        subprocess.run([*command, tmp_path / out / "small"], check=True, capture_output=True, timeout=300)
+
+    files = ["README.md", "policy.json", "router.json", "training.safetensors", "weights.safetensors"]
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / out / "small").iterdir()} for out in ("one", "two")
+    )
+    assert sorted(one) == files
+    assert [name for name in files if one[name] != two[name]] == []
+    made = open_checkpoint(tmp_path / "one" / "small")
+    rows = {entry["name"].split(",")[0]: entry["rows"] for entry in made.manifest["training_data"]}
+    halves = {name: sum(map(is_train_half, prompts)) for name, prompts in asked.items()}
+    assert rows["mmlu"] == halves["mmlu"]
+    assert rows["mmlu-pro"] == sum(is_train_half(prompt) for i, prompt in enumerate(asked["pro"]) if i % 10)
+    assert rows["zeroeval"] == halves["zero"]  # and not the question of a held-out half in another spelling
+    assert set(rows) == {"mmlu", "gsm8k", "routerbench", "mmlu-pro", "zeroeval", "bfcl_v1", "arena_bench_v1"}
+    hard, easy = made.router.win_rate([asked["mmlu"][2], asked["mmlu"][1]])
+    assert hard > easy
