@@ -18,8 +18,9 @@ HEAD = """\
 Made by `python scripts/cli_reference.py`; a test compares it with the program.
 
 Exit codes: 0 it worked; 1 something failed, or `data check` found something; 2 something that you can mend; 130 Ctrl-C.
-Errors are one line on standard error; `--debug`, anywhere on the line, shows the trace. Progress bars go to standard
-error, and only to a terminal. `prefroute --install-completion` installs completion for your shell.
+Errors are one line on standard error, or a line for each problem of a settings file; `--debug`, anywhere on the line,
+shows the trace. Progress bars go to standard error, and only to a terminal. `prefroute --install-completion` installs
+completion for your shell.
 
 ROUTER is the folder of a checkpoint, `default` (the router that ships inside the package), or, for `evaluate`, a
 registered kind. A kind goes before a folder of the same name: write `./knn` for the folder.

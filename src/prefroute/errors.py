@@ -2,13 +2,13 @@
 
 A message has four parts, in this order: what is wrong, what was got, what was wanted, what to do. It names files,
 rows and columns where it can, and never holds a key or the text of a prompt. The command line prints the message on
-one line and exits with `exit_code`; everything else that escapes is a bug.
+one line (several problems of a file on a line each) and exits with `exit_code`; everything else that escapes is a bug.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "CheckpointError",
@@ -50,7 +50,19 @@ class CheckpointError(PrefrouteError):
 
 
 class ConfigError(PrefrouteError):
-    """A setting, flag or name is not valid."""
+    """A setting, flag or name is not valid.
+
+    Args:
+        message: What is wrong; the headline, where there are several problems.
+        problems: Each of them.
+
+    Attributes:
+        lines: The same, as the command line prints it.
+    """
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(f"{message} {'; '.join(problems)}." if problems else message)
+        self.lines = (message, *problems)
 
 
 class JournalError(PrefrouteError):

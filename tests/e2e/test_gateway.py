@@ -68,6 +68,8 @@ def test_only_the_model_is_replaced_in_what_is_sent_on(serving, upstream):
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"x-odd": [1, 2.5, None]}}}],
         "unknown_field": {"deep": ["\u0000", "é"]},
         "seed": 7,
+        "longer_than_64_bits": 10**40,
+        "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "iVBO" * 300_000}}]}],
     }
 
     serving(lambda gateway: gateway.post(body={**body, "model": "big"}))
@@ -229,10 +231,10 @@ def test_a_decision_can_be_asked_for_without_calling_a_model(serving, upstream, 
 
 def test_a_threshold_in_the_name_of_the_model_is_obeyed(serving):
     async def scenario(gateway: InProcess) -> list[str]:
-        names = ["router-auto-0.0", "router-length-1.0"]
+        names = ["router-auto-0.0", "router-length-1.0", "router-router-0.0"]  # route, kind, folder
         return [(await gateway.post("/v1/route", {**CHAT, "model": name})).json["model"] for name in names]
 
-    assert serving(scenario) == ["big", "small"]
+    assert serving(scenario) == ["big", "small", "big"]
 
 
 @pytest.mark.parametrize(
@@ -334,15 +336,17 @@ def test_what_a_key_may_not_ask_for_it_does_not_get(serving, tmp_path):
             await gateway.post("/v1/route", key=secret),
             await gateway.post(key=secret),
             await gateway.get("/v1/models", key=secret),
+            await gateway.post(key=secret, body={**CHAT, "model": "bug"}),
         ]
 
-    by_model, by_threshold, decision, allowed, models = serving(scenario)
+    by_model, by_threshold, decision, allowed, models, unknown = serving(scenario)
 
     assert [reply.status for reply in (by_model, by_threshold, decision)] == [403] * 3
     assert by_model.error["type"] == "permission_error"
     assert allowed.status == 200
     assert "x-prefroute-win-rate" not in allowed.headers
     assert [model["id"] for model in models.json["data"]] == ["auto"]
+    assert (unknown.status, unknown.error["message"]) == (404, "Unknown model 'bug'. Available: auto.")
 
 
 def test_a_key_with_the_right_sees_why(serving, tmp_path):

@@ -51,9 +51,9 @@ class Seen:
         return "".join(c["delta"].get("content", "") for e in events for c in e["choices"])
 
 
-async def ask(upstreams, *order, is_stream=False, path="chat/completions") -> Seen:
+async def ask(upstreams, *order, is_stream=False, path="chat/completions", **fields) -> Seen:
     seen = Seen()
-    body = {**BODY, "stream": True} if is_stream else BODY
+    body = {**BODY, **fields, "stream": is_stream} if is_stream or fields else BODY
     try:
         seen.answer = await upstreams.send(order, path, body, is_stream=is_stream, attempts=seen.attempts)
         if seen.answer.body is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +12,7 @@ import typer
 from prefroute.cli.journal import JournalOf, open_engine
 from prefroute.cli.options import JsonTo
 from prefroute.cli.output import Output
+from prefroute.errors import ConfigError, nearest
 
 __all__ = ["app"]
 
@@ -40,6 +43,7 @@ def create(
     from prefroute.journal import create_key
 
     output = Output(json_to)
+    _check_names(journal, route or [])
     with open_engine(journal, make=True) as engine:
         key, secret = create_key(
             engine,
@@ -95,10 +99,27 @@ def revoke(
     from prefroute.journal import revoke_key
 
     output = Output(json_to)
+    started = time.time()
     with open_engine(journal) as engine:
         revoked = revoke_key(engine, key)
     output.result({"schema": 1, **_to_json(revoked)})
-    output.say(f"Revoked {revoked.key_id} ({revoked.name!r}).")
+    if revoked.revoked_at is not None and revoked.revoked_at < started:
+        output.say(f"{revoked.key_id} ({revoked.name!r}) was revoked already, on {_day(revoked.revoked_at)} UTC.")
+    else:
+        output.say(f"Revoked {revoked.key_id} ({revoked.name!r}).")
+
+
+def _check_names(journal: str, names: list[str]) -> None:
+    """Refuse a key for what the gateway's file does not name; a URL names nothing, and is believed."""
+    if "://" in journal or not names:
+        return
+    from prefroute.serve.config import read_gateway
+
+    config = read_gateway(Path(journal), with_keys=False).value
+    known = [*config.routes, *config.models]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--route: {nearest(name, known, 'route or model')}")
 
 
 def _to_json(key: Any) -> dict[str, Any]:

@@ -86,8 +86,8 @@ def _show_shares(output: Output, found: Summary) -> None:
     shown = Table("route", "model", "requests", "share", "errors", "tokens in", "tokens out", "cost USD")
     for share in found.shares:
         shown.add_row(
-            Text(share.route or "(named)"),
-            Text(share.model or "(none)"),
+            Text(share.route or ("(named)" if share.model else "(refused)")),
+            Text(share.model or "-"),
             f"{share.n:,}",
             f"{share.share:.1%}",
             f"{share.n_errors:,}",

@@ -13,14 +13,12 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from sqlalchemy import Engine
-
 from prefroute.errors import ConfigError
 from prefroute.journal import Journal, Key, list_keys
 from prefroute.serve.call import Call
 from prefroute.serve.faults import Fault
 
-__all__ = ["Admission", "is_loopback", "may", "permission_denied", "require_keys"]
+__all__ = ["Admission", "is_loopback", "may", "may_ask", "permission_denied", "require_keys"]
 
 _BEARER = b"bearer"
 
@@ -45,17 +43,17 @@ def permission_denied(message: str, param: str | None = None) -> Fault:
     return Fault(403, "permission_denied", message, type_="permission_error", param=param)
 
 
-def require_keys(engine: Engine, host: str | None) -> bool:
+def require_keys(has_keys: bool, host: str | None) -> bool:
     """Whether keys are asked for: as soon as one was ever made.
 
     Args:
-        engine: Of the journal.
+        has_keys: Whether one was.
         host: Where the server listens; None for an application that is called in the process.
 
     Raises:
         ConfigError: If the server can be reached from other machines and no key was ever made.
     """
-    if list_keys(engine):
+    if has_keys:
         return True
     if host is not None and not is_loopback(host):
         raise ConfigError(
@@ -93,7 +91,7 @@ class Admission:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
         # Once there was a key, there always is one to show: revoking the last must not open the gate.
-        self._needs_key = require_keys(journal.engine, host)
+        self._needs_key = require_keys(bool(list_keys(journal.engine)), host)
         self._host = host
 
     def check_key(self, call: Call) -> None:
@@ -180,3 +178,8 @@ class _Bucket:
 def may(key: Key | None, right: str) -> bool:
     """Whether a key has a right; without keys everybody has all."""
     return key is None or key.may(right)
+
+
+def may_ask(key: Key | None, name: str) -> bool:
+    """Whether a key may ask for a route or model; without keys everybody may ask for all."""
+    return key is None or key.may_ask(name)

@@ -16,7 +16,7 @@ import orjson
 
 from prefroute.errors import JournalError
 from prefroute.journal import FeedbackResult, FeedbackRow, Journal
-from prefroute.serve.admission import Admission, may, permission_denied
+from prefroute.serve.admission import Admission, may, may_ask, permission_denied
 from prefroute.serve.call import Call, Interrupted, Receive, Scope, Send
 from prefroute.serve.chat import CHAT, COMPLETIONS, DECISION, EMBEDDINGS, Kind, ModelCall, internal_error
 from prefroute.serve.config import GatewayConfig
@@ -223,7 +223,7 @@ class Gateway:
 
     def _names(self, call: Call) -> list[str]:
         runtime = self.state.runtime
-        return [name for name in (*runtime.routes, *runtime.models) if call.key is None or call.key.may_ask(name)]
+        return [name for name in (*runtime.routes, *runtime.models) if may_ask(call.key, name)]
 
     async def healthz(self, call: Call) -> None:
         """GET /healthz: the process answers."""

@@ -10,14 +10,15 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 
 from prefroute.errors import JournalError
-from prefroute.journal import RequestRow
+from prefroute.journal import UNRECORDED, RequestRow
 from prefroute.prompts import prompt_hash
-from prefroute.serve.admission import may, permission_denied
+from prefroute.serve.admission import may, may_ask, permission_denied
 from prefroute.serve.call import Call, Interrupted, Presence, encoded
 from prefroute.serve.conversation import Conversation, read_conversation
 from prefroute.serve.faults import Fault, bad_request, overloaded
@@ -89,6 +90,7 @@ class ModelCall:
         self._row = call.row = RequestRow(call.request_id, call.started_at, kind.name, call.key_id, requested)
         self._row.is_stream = kind.has_streams and bool(body.get("stream"))
         self._plan: Plan | None = None
+        self._novelty: float | None = None
         self._answer: Answer | None = None
         self._tokens_in = 0
 
@@ -118,6 +120,7 @@ class ModelCall:
     async def _until_last_byte(self) -> None:
         plan = await self._planned()
         if self._kind is DECISION:
+            self._novelty = await self._state.planner.novelty(self._runtime, plan, self._row.prompt or "")
             return
         answer = self._answer = await self._state.upstreams.send(
             plan.order,
@@ -144,16 +147,17 @@ class ModelCall:
     async def _planned(self) -> Plan:
         state, call, requested = self._state, self._call, self._body["model"]
         may_choose = may(call.key, "choose_threshold")
-        target = resolve(self._runtime, requested, may_choose_threshold=may_choose)
-        if call.key is not None and not call.key.may_ask(target.name):
+        may_ask_for = partial(may_ask, call.key)
+        target = resolve(self._runtime, requested, may_choose_threshold=may_choose, may_ask=may_ask_for)
+        if target.route is not None:  # now, so that the report counts what is refused below with its route
+            self._row.route = target.route.name
+        if not may_ask_for(target.name):
             raise permission_denied(f"This key may not ask for {target.name!r}. See: GET /v1/models", "model")
         if target.route is not None and not self._kind.has_routes:
             raise bad_request("invalid_value", "Embeddings come from one model: name it, not a route.", "model")
         conversation = read_conversation(self._body)
         self._tokens_in = conversation.tokens_in
-        plan = await state.planner.plan(
-            self._runtime, requested, conversation, key_id=call.key_id, may_choose_threshold=may_choose
-        )
+        plan = await state.planner.plan(self._runtime, target, conversation, key_id=call.key_id)
         self._plan = plan
         self._note_plan(plan, conversation)
         if state.config.journal.store_embeddings and conversation.text:
@@ -173,7 +177,7 @@ class ModelCall:
         call, answer = self._call, self._answer
         if answer is None:
             assert self._plan is not None
-            await call.answer(200, orjson.dumps(_told(self._plan)), self._headers())
+            await call.answer(200, orjson.dumps(_told(self._plan, self._novelty)), self._headers())
         elif answer.body is None:
             if not call.status:  # a stream of nothing but its end
                 await call.begin(200, [*self._headers(), *_STREAM_HEADERS], content_type=_EVENT_STREAM)
@@ -211,7 +215,9 @@ class ModelCall:
         except JournalError as exc:
             if error is None and self._state.config.journal.on_failure == "refuse":
                 message = "The request cannot be recorded now, and so is not answered."
-                raise overloaded("log_store_unavailable", message, retry_after_s=5) from exc
+                fault = overloaded(UNRECORDED, message, retry_after_s=5)
+                self._state.journal.refuse(row, self._call.status or fault.status)
+                raise fault from exc
 
     async def _fail(self, fault: Fault) -> None:
         """Tell the client: as an answer of its own, or within the stream that has begun, which then has no `[DONE]`."""
@@ -232,7 +238,7 @@ class ModelCall:
         self._call.status, self._call.error = _CLIENT_LEFT, code
 
 
-def _told(plan: Plan) -> dict[str, Any]:
+def _told(plan: Plan, novelty: float | None) -> dict[str, Any]:
     return {
         "object": "route.decision",
         "route": plan.route,
@@ -240,6 +246,7 @@ def _told(plan: Plan) -> dict[str, Any]:
         "fallbacks": plan.order[1:],
         "reason": plan.reason,
         "win_rate": plan.win_rate,
+        "novelty": novelty,
         "scores": plan.scores,
         "threshold": plan.threshold,
         "propensity": plan.propensity,

@@ -357,11 +357,16 @@ class GatewayConfig(Section):
     routes: dict[Annotated[_Name, AfterValidator(_free_name)], RouteSection] = Field(default_factory=dict)
 
 
-def read_gateway(path: Path | str) -> ReadFile[GatewayConfig]:
+def read_gateway(path: Path | str, *, with_keys: bool = True) -> ReadFile[GatewayConfig]:
     """The configuration in a file, checked as a whole; no checkpoint is opened.
+
+    Args:
+        path: The YAML file.
+        with_keys: Whether the models' keys must be in the environment; commands that only read do not need them.
 
     Raises:
         ConfigError: If the file cannot be read or anything in it is wrong; the message lists every problem with its
             file, line and key.
     """
-    return read_file(path, GatewayConfig, starter="prefroute init --gateway")
+    needless = () if with_keys else ("api_key",)
+    return read_file(path, GatewayConfig, starter="prefroute init --gateway", needless=needless)

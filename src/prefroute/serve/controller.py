@@ -15,7 +15,6 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -36,7 +35,7 @@ from prefroute.policy import Threshold, parse_router_name
 from prefroute.serve.conversation import read_conversation
 from prefroute.serve.faults import Fault
 from prefroute.serve.loading import is_remote
-from prefroute.serve.planner import Planner
+from prefroute.serve.planner import Planner, Target
 from prefroute.serve.runtime import CAPABILITIES, Model, Route, Runtime
 from prefroute.serve.upstream import DONE, Answer, Upstreams
 from prefroute.settings.environment import openai_endpoint
@@ -195,9 +194,10 @@ class Controller:
             raise ConfigError(nearest(name, self._routes, "router"))
 
     async def _ask(self, engine: _Engine, name: str, policy: Threshold, body: Mapping[str, Any]) -> Answer:
-        there = Runtime(self._models, {name: replace(self._routes[name], policy=policy)}, digest="")
+        there = Runtime(self._models, self._routes, digest="")
+        target = Target(name, self._routes[name], policy)
         try:
-            plan = await engine.planner.plan(there, name, read_conversation(body))
+            plan = await engine.planner.plan(there, target, read_conversation(body))
             self.model_counts[name][plan.chosen] += 1  # on one thread: the engine's
             is_stream = bool(body.get("stream"))
             answer = await engine.upstreams.send(plan.order, _PATH, body, is_stream=is_stream, attempts=[])

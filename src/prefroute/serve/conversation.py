@@ -241,8 +241,8 @@ def _prefix_key(system: Sequence[str], user: Sequence[str]) -> bytes | None:
 def _max_tokens(body: Mapping[str, Any]) -> int | None:
     for name in ("max_completion_tokens", "max_tokens"):
         value = body.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+            return int(value)
     return None
 
 

@@ -29,19 +29,22 @@ __all__ = ["is_remote", "load_runtime"]
 _BEARER = "authorization"
 
 
-def load_runtime(path: Path | str, *, previous: Runtime | None = None) -> tuple[GatewayConfig, Runtime]:
+def load_runtime(
+    path: Path | str, *, previous: Runtime | None = None, with_keys: bool = True
+) -> tuple[GatewayConfig, Runtime]:
     """The configuration in a file, and what it makes.
 
     Args:
         path: The YAML file.
         previous: What was loaded before; routers that have not changed are taken from it.
+        with_keys: Whether the models' keys must be in the environment; without them no model can be asked.
 
     Raises:
         ConfigError: If anything is wrong with the file, a checkpoint or a policy; the message lists every problem with
             its file, line and key.
         UpstreamError: If a router's remote embedder does not answer.
     """
-    read = read_gateway(path)
+    read = read_gateway(path, with_keys=with_keys)
     models = {name: _model(name, section) for name, section in read.value.models.items()}
     checkpoints = _Checkpoints(previous)
     routes: dict[str, Route] = {}
@@ -120,6 +123,7 @@ def _route(name: str, section: RouteSection, checkpoint: Checkpoint, models: Map
     return Route(
         name=name,
         router=router,
+        router_name=Path(section.router).name,
         fingerprint=checkpoint.fingerprint,
         candidates=section.candidates,
         strong=strong,

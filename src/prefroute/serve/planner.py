@@ -8,13 +8,14 @@ request's body, only its `Conversation`.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from prefroute.errors import ConfigError, nearest
 from prefroute.policy import CostQuality, Policy, Threshold, parse_router_name
-from prefroute.routers import PoolRouter
+from prefroute.routers import NoveltyRouter, PoolRouter
 from prefroute.serve.conversation import Conversation
 from prefroute.serve.faults import Fault, bad_request, not_found
 from prefroute.serve.needs import can_take, unsupported
@@ -42,16 +43,26 @@ class Target:
     policy: Policy | None
 
 
-def resolve(runtime: Runtime, requested: str, *, may_choose_threshold: bool) -> Target:
-    """The route or model of a name, or of RouteLLM's `router-NAME-THRESHOLD`, where NAME is a route or a router's kind.
+def resolve(
+    runtime: Runtime,
+    requested: str,
+    *,
+    may_choose_threshold: bool,
+    may_ask: Callable[[str], bool] = lambda _: True,
+) -> Target:
+    """The route or model of a name, or of RouteLLM's `router-NAME-THRESHOLD`.
+
+    NAME is a route, or else the kind or name of a router that one route alone has.
 
     Args:
         runtime: What there is.
         requested: As the client wrote it.
         may_choose_threshold: Whether the key has that right.
+        may_ask: Whether the key may ask for a route or model; messages name no other. What is found is not asked about.
 
     Raises:
-        Fault: 404 for an unknown name, 403 for a threshold without the right, 400 for one outside [0, 1].
+        Fault: 404 for an unknown name, 403 for a threshold without the right, 400 for one outside [0, 1] or for a NAME
+            that fits several routes.
     """
     if requested in runtime.routes:
         route = runtime.routes[requested]
@@ -62,18 +73,25 @@ def resolve(runtime: Runtime, requested: str, *, may_choose_threshold: bool) -> 
         parsed = parse_router_name(requested)
     except ConfigError as exc:
         raise bad_request("invalid_value", f"The threshold in `model` is wrong. {exc}", "model") from exc
-    routes = runtime.routes.values()
-    found = None
-    if parsed is not None:
-        by_kind = (route for route in routes if route.router.kind == parsed[0])
-        found = runtime.routes.get(parsed[0]) or next(by_kind, None)
-    if parsed is None or found is None:
-        message = nearest(requested[:_LONGEST_NAME], [*runtime.routes, *runtime.models], "model")
-        raise not_found("model_not_found", message, "model")
+    found = [] if parsed is None else _called(runtime, parsed[0])
+    if parsed is None or not found:
+        known = filter(may_ask, (*runtime.routes, *runtime.models))
+        raise not_found("model_not_found", nearest(requested[:_LONGEST_NAME], known, "model"), "model")
     if not may_choose_threshold:
-        message = f"This key may not choose a threshold. Ask for {found.name!r}, or for a key with `choose_threshold`."
+        message = "This key may not choose a threshold. Ask for a route, or for a key with `choose_threshold`."
         raise Fault(403, "permission_denied", message, type_="permission_error", param="model")
-    return Target(found.name, found, parsed[1])
+    if len(found) > 1:
+        names = ", ".join(filter(may_ask, (route.name for route in found)))
+        message = f"Several routes have a router {parsed[0]!r}. Name the route instead: {names}."
+        raise bad_request("invalid_value", message, "model")
+    return Target(found[0].name, found[0], parsed[1])
+
+
+def _called(runtime: Runtime, name: str) -> list[Route]:
+    """The routes that NAME in `router-NAME-THRESHOLD` can mean."""
+    if name in runtime.routes:
+        return [runtime.routes[name]]
+    return [route for route in runtime.routes.values() if name in (route.router.kind, route.router_name)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,25 +165,22 @@ class Planner:
     async def plan(
         self,
         runtime: Runtime,
-        requested: str,
+        target: Target,
         conversation: Conversation,
         *,
         key_id: str | None = None,
-        may_choose_threshold: bool = False,
     ) -> Plan:
         """Who answers a request.
 
         Args:
             runtime: What there is; the same for the whole of a request.
-            requested: The client's `model`.
+            target: What the client's `model` names, of `resolve`.
             conversation: Of `read_conversation`.
             key_id: Whose request it is: keys do not share conversations.
-            may_choose_threshold: Whether the key has that right.
 
         Raises:
-            Fault: As `resolve`; and 400 `unsupported_content` where no candidate can take the request.
+            Fault: 400 `unsupported_content` where no candidate can take the request.
         """
-        target = resolve(runtime, requested, may_choose_threshold=may_choose_threshold)
         route, policy = target.route, target.policy
         if route is None or policy is None:
             return Plan(order=(target.name,), reason="named", tokens_in=conversation.tokens_in)
@@ -193,6 +208,14 @@ class Planner:
         """Note that a model has begun to answer, and so holds the conversation in its prompt cache."""
         if plan.conversation is not None:
             self.prefixes.remember(plan.conversation, model, plan.tokens_in)
+
+    async def novelty(self, runtime: Runtime, plan: Plan, text: str) -> float | None:
+        """How unlike the router's training data a text is, in [0, 1]; None where the router cannot tell in time."""
+        route = None if plan.route is None else runtime.routes.get(plan.route)
+        if route is None or not isinstance(route.router, NoveltyRouter) or not route.router.tells_novelty:
+            return None
+        score = await self.scorer.novelty(route, text)
+        return None if score.row is None else float(score.row)
 
     async def embedding(self, runtime: Runtime, plan: Plan, text: str) -> tuple[bytes, str] | None:
         """The text as the router's embedder sees it, little-endian float16, and the embedder's id.

@@ -1,17 +1,19 @@
 """HTTP as the gateway speaks it: uvicorn's protocol over httptools, with the limits that it does not have.
 
 The door is `protocol_class`. Added are deadlines for headers and for clients that do not read, a limit on the size of
-headers, and refusals of broken requests in OpenAI's shape. It must not know paths or bodies.
+headers, answers without chunks for HTTP/1.0, and refusals of broken requests in OpenAI's shape and in their turn. It
+must not know paths or bodies.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from prefroute.serve.call import LEAVING, new_request_id
+from prefroute.serve.call import LEAVING, Receive, Scope, Send, new_request_id
 from prefroute.serve.config import ServerSection
 from prefroute.serve.faults import Fault, bad_request
 
@@ -40,10 +42,12 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._is_head_open = False  # part of a request's head has come
-        self._n_head_bytes = 0
+        self._n_head_bytes = 0  # of the pieces that hold the head: it is no longer than that
+        self._n_first_bytes = 0  # of the first of them, which may begin with something else
         self._n_new_bytes = 0
         self._n_silent_bytes = 0  # since a head or a piece of a body was whole
         self._leaving: set[Callable[[], None]] = set()
+        self._answering: RequestResponseCycle | None = None  # `cycle` is the last request that came
         self._refusal: Fault | None = None
         self._is_over = False  # nothing more is read from here
         self._stalled: asyncio.TimerHandle | None = None
@@ -66,19 +70,26 @@ class _Protocol(HttpToolsProtocol):
         if self._is_head_open:
             self._n_head_bytes += len(data)
         super().data_received(data)
-        if self._n_silent_bytes > _MOST_HEAD_BYTES + self._n_new_bytes and not self._is_head_open and not self._is_over:
-            self._refusal = _too_long()  # trailers: the parser gathers them, and they are neither head nor body
-            self.send_400_response("")
-        if self._is_head_open and self._n_head_bytes > _MOST_HEAD_BYTES and not self._is_over:
+        if self._is_over:
+            return
+        if self._is_head_open:
+            is_too_long = self._n_head_bytes > _MOST_HEAD_BYTES + self._n_first_bytes
+        else:  # trailers: the parser gathers them, and they are neither head nor body
+            is_too_long = self._n_silent_bytes > _MOST_HEAD_BYTES + self._n_new_bytes
+        if is_too_long:
             self._refusal = _too_long()
             self.send_400_response("")
-        elif self._is_head_open and self._head_due is None:
-            self._await_head()
+        elif self._head_due is None and (self._is_head_open or not self._is_answering):
+            self._await_head()  # whatever came has ended the wait for a next request
+
+    @property
+    def _is_answering(self) -> bool:
+        return self._answering is not None and not self._answering.response_complete
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_head_open = True
-        self._n_head_bytes = 0
+        self._n_head_bytes = self._n_first_bytes = self._n_new_bytes
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._is_head_open:  # trailers come here too, after the request was let in by its headers
@@ -104,12 +115,15 @@ class _Protocol(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         names = [name for name, _ in self.headers]
+        version = self.parser.get_http_version()
         if len(names) > _MOST_HEADERS or (
-            self._n_head_bytes + self._n_new_bytes > _MOST_HEAD_BYTES  # else it cannot be too long, and is not measured
+            self._n_head_bytes > _MOST_HEAD_BYTES  # else it cannot be too long, and is not measured
             and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _MOST_HEAD_BYTES
         ):
             self._refusal = _too_long()
-        elif names.count(b"host") != 1 and self.parser.get_http_version() == "1.1":
+        elif version not in ("1.1", "1.0"):
+            self._refusal = bad_request("invalid_http", f"This server speaks HTTP/1.1, and not {version}.")
+        elif names.count(b"host") != 1 and version == "1.1":
             self._refusal = bad_request("invalid_http", "The request must have one Host header.")
         elif self.parser.should_upgrade():  # what follows would be read as another request, body or not
             self._refusal = bad_request("invalid_http", "This server speaks HTTP/1.1 only. Send no `Upgrade` header.")
@@ -117,20 +131,33 @@ class _Protocol(HttpToolsProtocol):
             raise ValueError("refused")  # stops the parser; `send_400_response` is called next
 
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn where a request cannot be parsed."""
+        """Called by uvicorn where a request cannot be parsed. What came whole before it is answered first."""
         self._is_over = True
         self.flow.pause_reading()
+        self._refusal = self._refusal or bad_request("invalid_http", "The request is not valid HTTP/1.1.")
         cycle = self.cycle
-        if cycle is not None and not cycle.response_complete:
-            if cycle.more_body and not cycle.response_started:
-                cycle.disconnected = True  # its own body is what is broken: the refusal is its answer
-                cycle.message_event.set()
+        if cycle is not None and cycle.more_body and not cycle.response_complete:  # its own body is what is broken
+            if cycle is not self._answering:
+                self.pipeline.popleft()
+            elif cycle.response_started:
+                cycle.keep_alive = False
             else:
-                cycle.keep_alive = False  # a whole request is being answered, and what is broken came after it
-                self.pipeline.clear()
-                return
-        fault = self._refusal or bad_request("invalid_http", "The request is not valid HTTP/1.1.")
-        self._write(fault)
+                cycle.disconnected = True
+                cycle.message_event.set()
+                self._answering = None
+        self._refuse_in_turn()
+
+    def _refuse_in_turn(self) -> None:
+        if self._refusal is not None and not self._is_answering and not self.transport.is_closing():
+            self._write(self._refusal)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()  # which begins the next answer
+        self._refuse_in_turn()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app if cycle.scope["http_version"] == "1.1" else _without_chunks(cycle, app))
 
     def _write(self, fault: Fault) -> None:
         body = fault.body()
@@ -143,14 +170,14 @@ class _Protocol(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         self._head_due = None
-        if self.transport.is_closing() or self._is_over:
+        if self.transport.is_closing() or self._is_over or self._is_answering:
             return
-        if self._is_head_open and (self.cycle is None or self.cycle.response_complete):
+        if self._is_head_open:
             self._is_over = True
             headers = {"x-should-retry": "false"}
             self._write(Fault(408, "request_timeout", "The headers did not arrive in time.", headers=headers))
-        elif self.cycle is None:
-            self.transport.close()  # nothing ever came
+        else:
+            self.transport.close()  # nothing came that begins a request
 
     def pause_writing(self) -> None:
         """Called by the event loop when the client does not keep up."""
@@ -173,6 +200,26 @@ class _Protocol(HttpToolsProtocol):
             self._stalled = self._watch_for_progress()
         else:
             self.transport.abort()  # `connection_lost` tells whoever writes
+
+
+def _without_chunks(cycle: RequestResponseCycle, app: Any) -> Any:
+    """The application for a client that knows no chunks: an answer of unknown length ends with its connection."""
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        has_length = False
+
+        async def sending(message: Any) -> None:
+            nonlocal has_length
+            if message["type"] == "http.response.start":
+                has_length = any(name == b"content-length" for name, _ in message["headers"])
+                cycle.chunked_encoding = None if has_length else False
+            elif not has_length:
+                cycle.expected_content_length = len(message["body"])
+            await send(message)
+
+        await app(scope, receive, sending)
+
+    return answering
 
 
 def _too_long() -> Fault:

@@ -76,6 +76,7 @@ class Route:
     Attributes:
         name: Such as "auto".
         router: Scores the conversation.
+        router_name: What the configuration calls it: "default", or the last part of its folder.
         fingerprint: Of the router's checkpoint; goes to the journal with each decision.
         candidates: Models to choose from, names in `Runtime.models`, >= 2.
         strong: The candidate that stands for the router's strong model.
@@ -98,6 +99,7 @@ class Route:
     strong: str
     weak: str
     policy: Policy
+    router_name: str = ""
     fallbacks: tuple[str, ...] = ()
     default: str = ""
     epsilon: float = 0.0

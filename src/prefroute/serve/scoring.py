@@ -93,6 +93,10 @@ class Scorer:
         """Expected quality of each of `route.router.models`, in [0, 1], shape (m,); the router is a `PoolRouter`."""
         return _checked(await self._ask(route, route.router, "predict", text))
 
+    async def novelty(self, route: Route, text: str) -> Score:
+        """How unlike its training data the router finds the text, in [0, 1], shape (); of a `NoveltyRouter`."""
+        return _checked(await self._ask(route, route.router, "novelty", text))
+
     async def embedding(self, route: Route, embedder: Embedder, text: str) -> Score:
         """The vector of a text, shape (d,)."""
         return await self._ask(route, embedder, "encode", text)

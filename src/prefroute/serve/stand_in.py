@@ -19,6 +19,7 @@ __all__ = ["StandIn"]
 
 _CHARS_PER_TOKEN = 4
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+_FAILURE = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n"
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -29,6 +30,7 @@ class StandIn:
         n_events: Pieces that a streamed answer comes in, besides the first and the last, >= 1.
         first_s: Seconds before a streamed answer's first piece.
         interval_s: Seconds between two pieces of a streamed answer.
+        fail_every: Every answer of this number is an error, 500; 0: none is.
 
     Example:
         >>> import asyncio
@@ -39,12 +41,16 @@ class StandIn:
         True
     """
 
-    def __init__(self, *, n_events: int = 12, first_s: float = 0.0, interval_s: float = 0.0) -> None:
+    def __init__(
+        self, *, n_events: int = 12, first_s: float = 0.0, interval_s: float = 0.0, fail_every: int = 0
+    ) -> None:
         if n_events < 1 or first_s < 0 or interval_s < 0:
             raise ConfigError(f"Want n_events >= 1 and no negative time, got {n_events}, {first_s} and {interval_s}.")
         self.n_events = n_events
         self.first_s = first_s
         self.interval_s = interval_s
+        self.fail_every = fail_every
+        self.n_asked = 0
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
 
@@ -117,6 +123,10 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         request: dict[str, Any] = orjson.loads(self._body) if self._body else {}
+        self._stand_in.n_asked += 1
+        if self._stand_in.fail_every and self._stand_in.n_asked % self._stand_in.fail_every == 0:
+            self._transport.write(_FAILURE)
+            return
         if request.get("stream"):
             self._task = asyncio.create_task(self._stream(request))
             return

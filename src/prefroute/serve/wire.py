@@ -1,17 +1,19 @@
 """What a request's body must be like: only what every model would refuse, and what routing has to rely on.
 
-The doors are `read_json` and one `check_*` for each endpoint. Fields that are not named here travel through untouched.
-A duplicate key counts with its last value, for the gateway and, since bodies are written anew, for the model too. This
-module must not know models, routes or keys.
+The doors are `read_json` and one `check_*` for each endpoint. Fields that are not named here travel through untouched:
+whole numbers of any length, others as the nearest number of 64 bits. A duplicate key counts with its last value, for
+the gateway and, since bodies are written anew, for the model too. This module must not know models, routes or keys.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import orjson
 
+from prefroute.serve.attachments import Attachments, put_back, set_aside
 from prefroute.serve.faults import Fault, bad_request
 
 __all__ = ["Body", "check_chat", "check_completions", "check_embeddings", "check_feedback", "read_json"]
@@ -25,8 +27,11 @@ ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function
 _RESERVED = frozenset({"api_base", "base_url", "api_key", "fallbacks", "mock_response"})
 _RESERVED_PREFIX = "router_"
 
+_LONG_BYTES = 256 * 1024
 _DEEPEST = 250
 _MOST_OPENINGS = 200_000
+_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_RUN = b"0" * 19  # the fewest digits of a number that does not fit 64 bits
 _MOST_CHOICES = 128
 _MOST_TOKENS = 2**31 - 1  # more than any model writes; fits the journal's column
 
@@ -41,6 +46,9 @@ def read_json(raw: bytes | bytearray) -> Body:
         Fault: 400 for anything that is no JSON object: bad syntax or UTF-8, lone surrogates, NaN, numbers too large,
             more than 250 levels or 200,000 lists and objects.
     """
+    attachments: Attachments = {}
+    if len(raw) > _LONG_BYTES:
+        raw, attachments = set_aside(raw)
     n_openings = raw.count(b"[") + raw.count(b"{")  # in strings too: text may hold a good deal of them
     if n_openings > _MOST_OPENINGS:  # parsing them would hold up everybody else
         raise bad_request("invalid_json", f"The body holds more than {_MOST_OPENINGS:,} lists and objects. Send less.")
@@ -51,17 +59,27 @@ def read_json(raw: bytes | bytearray) -> Body:
     except orjson.JSONDecodeError as exc:
         # the decoder's own words say what and where, and never quote the text
         raise bad_request("invalid_json", f"The body is not valid JSON: {exc}.") from exc
+    if _LONG_RUN in raw.translate(_DIGITS_ALIKE):  # it may be a number that does not fit, and was rounded
+        body = json.loads(raw, parse_int=_integer)
     if not isinstance(body, dict):
         raise bad_request("invalid_type", f"The body must be a JSON object, got {_kind(body)}.")
+    if attachments:
+        put_back(body, attachments)
     return body
+
+
+def _integer(digits: str) -> int | orjson.Fragment:
+    """A whole number; one that is too long for 64 bits as the digits that are to be written again."""
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else orjson.Fragment(digits)
 
 
 def _check_depth(body: object) -> None:
     """Refuse what can be read but not be written again: the encoder goes less deep than the decoder."""
-    level = [body] if isinstance(body, dict | list) else []
+    level = [body] if isinstance(body, (dict, list)) else []
     for _ in range(_DEEPEST):
         items = [inner for value in level for inner in (value.values() if isinstance(value, dict) else value)]
-        level = [inner for inner in items if isinstance(inner, dict | list)]
+        level = [inner for inner in items if isinstance(inner, (dict, list))]
         if not level:
             return
     raise bad_request("invalid_json", f"The body is nested more than {_DEEPEST} levels deep.")
@@ -201,7 +219,7 @@ def _kind(value: object) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is int or type(value) is float
 
 
 def _instance(wanted: str, *types: type) -> Callable[[str, Any], None]:
@@ -214,7 +232,7 @@ def _instance(wanted: str, *types: type) -> Callable[[str, Any], None]:
 
 def _whole(low: int, high: int) -> Callable[[str, Any], None]:
     def check(name: str, value: Any) -> None:
-        if type(value) is not int:
+        if type(value) is not int and not (type(value) is float and value.is_integer()):  # 3.0 is one in JSON Schema
             raise _wrong_type(name, "an integer", value)
         if not low <= value <= high:
             raise bad_request("invalid_value", f"`{name}` must be from {low} to {high}, got {value}.", name)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from prefroute.errors import PrefrouteError
-from prefroute.journal import open_database
+from prefroute.journal import list_keys, open_database
 from prefroute.serve.admission import require_keys
 from prefroute.serve.config import GatewayConfig
 from prefroute.serve.logs import Lines
@@ -54,7 +54,7 @@ def supervise(path: Path, config: GatewayConfig, sock: socket.socket) -> None:
     """
     engine = open_database(config.journal.url)  # before the workers, so that they do not all migrate it
     try:
-        require_keys(engine, config.server.host)
+        require_keys(bool(list_keys(engine)), config.server.host)
     finally:
         engine.dispose()
     shared = tempfile.mkdtemp(prefix="prefroute-metrics-")

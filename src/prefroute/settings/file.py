@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_origin
@@ -91,9 +91,11 @@ class _Document:
         problems: (line, text) of what is wrong already at this level.
         secret: Paths whose value came from the environment: never shown.
         broken: Paths whose problem is known already.
+        needless: Names of settings that are None where their environment variable is not set.
     """
 
     loader: yaml.SafeLoader
+    needless: Collection[str] = ()
     lines: dict[Key, int] = field(default_factory=dict)
     problems: list[tuple[int, str]] = field(default_factory=list)
     secret: set[Key] = field(default_factory=set)
@@ -139,9 +141,11 @@ class _Document:
         self.secret.add(key)
         return self._expand(value, key)
 
-    def _expand(self, text: str, key: Key) -> Expanded:
+    def _expand(self, text: str, key: Key) -> Expanded | None:
         for name in REFERENCE.findall(text):
             if variable(name) is None:
+                if key[-1] in self.needless:
+                    return None
                 self._break(key, f"the environment variable {name} is not set. Set it, or drop the line")
         expanded = Expanded(REFERENCE.sub(lambda match: variable(match[1]) or "", text))
         expanded.template = text
@@ -152,13 +156,16 @@ class _Document:
         self.problems.append((self.lines[key], f"{_dotted(key)}: {text}"))
 
 
-def read_file(path: Path | str, model: type[_Model], *, starter: str) -> ReadFile[_Model]:
+def read_file(
+    path: Path | str, model: type[_Model], *, starter: str, needless: Collection[str] = ()
+) -> ReadFile[_Model]:
     """The content of a YAML file, checked as a whole.
 
     Args:
         path: The file.
         model: What it may hold.
         starter: The command that writes one to start from, for who has none yet.
+        needless: Names of optional settings whose environment variable need not be set: they are None then.
 
     Raises:
         ConfigError: If the file cannot be read or anything in it is wrong; the message lists every problem with its
@@ -167,7 +174,7 @@ def read_file(path: Path | str, model: type[_Model], *, starter: str) -> ReadFil
     file = Path(path)
     raw = _bytes(file, starter)
     try:
-        document = _Document(yaml.SafeLoader(_decoded(file, raw)))
+        document = _Document(yaml.SafeLoader(_decoded(file, raw)), needless)
         root = document.loader.get_single_node()
         values = {} if root is None else document.build(root)
     except yaml.MarkedYAMLError as exc:
@@ -229,8 +236,7 @@ def _validated(file: Path, values: dict[str, Any], model: type[_Model], document
 
 def _error(file: Path, problems: Iterable[tuple[int, str]]) -> ConfigError:
     texts = [f"{file}:{line}: {_printable(text).rstrip('.')}" for line, text in sorted(set(problems))]
-    head = f"{file}: {len(texts)} problems: " if len(texts) > 1 else ""
-    return ConfigError(head + "; ".join(texts) + ".")
+    return ConfigError(f"{file}: {len(texts)} problems:", texts) if len(texts) > 1 else ConfigError(f"{texts[0]}.")
 
 
 def _problem(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import zlib
 
 import orjson
 import pytest
@@ -99,6 +101,21 @@ def test_each_path_wants_its_own_kind_of_answer(bad, path, body, is_valid):
         assert seen.answer.body == json.dumps(body).encode()
 
 
+def test_a_long_answer_with_a_picture_is_handed_on_as_it_came(bad):
+    body = completion()
+    body["choices"][0]["message"]["images"] = [{"image_url": {"url": "data:image/png;base64," + "iVBO" * 300_000}}]
+    content = json.dumps(body).encode()
+    bad.does(whole(200, content))
+    bad.does(whole(200, content[:-9]))
+
+    seen, broken = [asked(model_of("bad", bad.base_url, Deadlines())) for _ in range(2)]
+
+    assert seen.answer is not None
+    assert seen.answer.body == content
+    assert (seen.answer.usage.tokens_out, seen.answer.usage.source) == (2, "upstream")
+    assert broken.outcomes == ["upstream_invalid_response"]
+
+
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_a_long_answer_of_embeddings_is_checked_at_its_edges(bad, is_cut):
     rows = [{"object": "embedding", "index": i, "embedding": [0.25] * 500} for i in range(400)]
@@ -139,6 +156,43 @@ def test_usage_is_what_the_upstream_says_unless_that_cannot_be_true(bad, usages,
     assert seen.answer is not None
     usage = seen.answer.usage
     assert (usage.tokens_in, usage.tokens_out, usage.source) == expected
+
+
+def test_a_long_compressed_answer_leaves_turns_to_others(bad, monkeypatch):
+    content = json.dumps(completion("x" * 30_000_000)).encode()
+    bad.does(whole(200, gzip.compress(content, 9), "content-encoding: gzip"))
+    inflated = [0]  # bytes in each turn of the event loop
+
+    class Counting:
+        def __init__(self, wbits):
+            self._real = decompressobj(wbits)
+
+        def __getattr__(self, name):
+            return getattr(self._real, name)
+
+        def decompress(self, data, max_length):
+            piece = self._real.decompress(data, max_length)
+            inflated[-1] += len(piece)
+            return piece
+
+    async def turn():
+        while True:
+            await asyncio.sleep(0)
+            inflated.append(0)
+
+    async def main():
+        turning = asyncio.create_task(turn())
+        upstreams = Upstreams({"bad": model_of("bad", bad.base_url, Deadlines())})
+        answer = await upstreams.send(["bad"], "chat/completions", BODY, is_stream=False, attempts=[])
+        await upstreams.close()
+        turning.cancel()
+        return answer.body
+
+    decompressobj = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", Counting)
+
+    assert uvloop.run(main()) == content
+    assert max(inflated) <= 512 * 1024  # two steps: the end of one piece that came, and the beginning of the next
 
 
 def test_a_client_that_does_not_read_holds_the_upstream_back(bad):

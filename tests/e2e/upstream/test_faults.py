@@ -175,6 +175,32 @@ def test_a_fault_after_the_first_content_is_told_inside_the_stream(bad, good, st
     assert good.requests == []
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("chat/completions", {"n": 2}),
+        ("chat/completions", {"n": 2.0}),
+        ("completions", {"prompt": ["one", "two"]}),
+        ("completions", {"prompt": [[1, 2], [3]]}),
+    ],
+)
+def test_a_choice_that_was_asked_for_and_never_began_is_missed(bad, path, fields):
+    bad.does(*stream(*HELLO[:2], ends=False), 0.05, *map(chunk, [*HELLO[2:], DONE]), LAST_CHUNK)
+
+    seen = asked(model_of("bad", bad.base_url), is_stream=True, path=path, **fields)
+
+    assert seen.fault is not None
+    assert seen.fault.code == "upstream_stream_error"
+    assert DONE not in seen.pieces
+
+
+@pytest.mark.parametrize("fields", [{"n": None}, {"n": 1}, {"prompt": "one"}, {"prompt": [1, 2]}, {"prompt": []}])
+def test_a_request_for_one_choice_is_answered_by_one(bad, fields):
+    bad.does(*stream(*HELLO, DONE))
+
+    assert asked(model_of("bad", bad.base_url), is_stream=True, **fields).fault is None
+
+
 COMPLETE = {
     "as it should be": stream(*HELLO, DONE),
     "without done": stream(*HELLO),

@@ -28,7 +28,12 @@ def planned(
     there: Runtime, requested: str = "auto", conversation: Conversation | None = None, *, planner: Planner | None = None
 ) -> Plan:
     planner = planner or Planner()
-    return asyncio.run(planner.plan(there, requested, conversation or ask(), may_choose_threshold=True))
+    target = resolve(there, requested, may_choose_threshold=True)
+    return asyncio.run(planner.plan(there, target, conversation or ask()))
+
+
+class OtherRouter(ScriptedRouter):
+    kind = "other"
 
 
 class TestNames:
@@ -56,12 +61,33 @@ class TestNames:
     def test_a_name_with_a_threshold_is_the_route_that_rights_are_about(self):
         assert resolve(runtime(), "router-scripted-0.1", may_choose_threshold=True).name == "auto"
 
-    @pytest.mark.parametrize("threshold", ["1.5", "-0.5", "nan", "inf"])
-    def test_a_threshold_outside_its_range_is_refused(self, threshold):
+    @pytest.mark.parametrize(("threshold", "status"), [("1.5", 400), ("-0.5", 404), ("nan", 404)])
+    def test_a_threshold_outside_its_range_is_refused(self, threshold, status):
         with pytest.raises(Fault) as caught:
             resolve(runtime(), f"router-auto-{threshold}", may_choose_threshold=True)
 
-        assert caught.value.status in (400, 404)  # "-0.5" reads as the unknown router "auto-"
+        assert caught.value.status == status  # "-0.5" reads as the unknown router "auto-"
+
+    @pytest.mark.parametrize("name", ["router-scripted-0.1", "router-default-0.1"])
+    def test_a_router_is_called_by_its_kind_or_by_its_name_in_the_configuration(self, name):
+        there = runtime(route(router_name="default"), route(OtherRouter(lambda text: 0.5), name="other"))
+
+        assert resolve(there, name, may_choose_threshold=True).name == "auto"
+
+    def test_a_router_of_two_routes_is_no_name_for_either_but_a_routes_name_is(self):
+        there = runtime(route(), route(name="other"), route(name="third"))
+
+        with pytest.raises(
+            Fault, match=r"Several routes .* 'scripted'\. Name the route instead: auto, third\."
+        ) as caught:
+            resolve(there, "router-scripted-0.1", may_choose_threshold=True, may_ask=lambda name: name != "other")
+
+        assert (caught.value.status, caught.value.code, caught.value.param) == (400, "invalid_value", "model")
+        assert resolve(there, "router-other-0.1", may_choose_threshold=True).name == "other"
+
+    def test_what_a_key_may_not_ask_for_is_not_told_to_it(self):
+        with pytest.raises(Fault, match=r"Available: small\.$"):
+            resolve(runtime(), "nobody", may_choose_threshold=False, may_ask=lambda name: name == "small")
 
     @pytest.mark.parametrize("name", ["atuo", "router-mf-0.1", "router-auto", "gpt-4", ""])
     def test_an_unknown_name_is_not_found_and_the_nearest_is_named(self, name):
@@ -216,9 +242,10 @@ class TestExploration:
         models = [model("big"), model("small"), model("third")]
         there = runtime(route(candidates=("big", "small", "third"), epsilon=0.3), models=models)
         planner = Planner(draw=random.Random(0))
+        target = resolve(there, "auto", may_choose_threshold=False)
 
         async def many() -> list[Plan]:
-            return [await planner.plan(there, "auto", ask()) for _ in range(3000)]
+            return [await planner.plan(there, target, ask()) for _ in range(3000)]
 
         plans = asyncio.run(many())
 
@@ -316,7 +343,7 @@ class TestPromptCaches:
         other = Conversation("an easy one", tokens_in=20_000, max_tokens_out=100, prefix_key=b"two")
 
         assert planned(there, conversation=other, planner=planner).chosen == "small"
-        elsewhere = planner.plan(there, "auto", self.LONG, key_id="another")
+        elsewhere = planner.plan(there, resolve(there, "auto", may_choose_threshold=False), self.LONG, key_id="another")
         assert asyncio.run(elsewhere).chosen == "small"
         assert planned(self.there(is_sticky=False), conversation=self.LONG, planner=planner).chosen == "small"
 
@@ -356,7 +383,8 @@ class TestEmbedding:
         planner = Planner()
 
         async def embed() -> tuple[bytes, str] | None:
-            return await planner.embedding(there, await planner.plan(there, "auto", ask()), "an easy one")
+            plan = await planner.plan(there, resolve(there, "auto", may_choose_threshold=False), ask())
+            return await planner.embedding(there, plan, "an easy one")
 
         found = asyncio.run(embed())
 

@@ -97,6 +97,15 @@ def test_an_answer_is_complete_when_every_choice_has_finished():
     assert reader.is_complete
 
 
+def test_an_answer_is_not_complete_before_every_choice_that_was_asked_for_has_finished():
+    reader = EventReader(n_choices=2)
+
+    reader.feed(content("only one", "stop"))
+    assert not reader.is_complete
+    reader.feed(b'data: {"choices": [{"index": 1, "delta": {}, "finish_reason": "stop"}]}\n\n')
+    assert reader.is_complete
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -115,6 +124,20 @@ def test_a_malformed_event_is_left_out_and_counted(event):
 
     assert kept == content("a") + content("b", "stop")
     assert reader.n_malformed == 1
+
+
+@pytest.mark.parametrize(
+    "malformed", ["null", '{"index": 1, "delta": "x"}', '{"index": [], "delta": {"content": "x"}}']
+)
+def test_an_event_with_one_good_choice_passes_whatever_the_other_is(malformed):
+    good = '{"index": 0, "delta": {"content": "Hello"}, "finish_reason": "stop"}'
+    for choices in (f"{good}, {malformed}", f"{malformed}, {good}"):
+        event = f'data: {{"choices": [{choices}]}}\n\n'.encode()
+
+        reader, kept = read([event])
+
+        assert kept == event
+        assert (reader.n_malformed, reader.usage.tokens_out, reader.has_content) == (1, 2, True)
 
 
 def test_comments_pass_only_once_content_has():
@@ -142,12 +165,13 @@ def test_nothing_passes_after_an_error():
     assert not reader.is_complete
 
 
-def test_a_long_event_in_many_pieces_takes_linear_work():
+@pytest.mark.parametrize("piece", [b"x" * 10, b"data: x\r\n", b"data: x\r", b"data: x\n", b"\rdata:", b"\ndata:"])
+def test_a_long_event_in_many_pieces_takes_linear_work(piece):
     reader = EventReader()
     n_joined = 0
 
     for _ in range(100_000):
-        reader.feed(b"x" * 10)
+        reader.feed(piece)
         n_joined += len(reader._held) == 1
 
     assert n_joined == 1  # only the first piece: the others were kept apart

@@ -26,11 +26,15 @@ _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")  # atomic: one CRLF i
 class EventReader:
     r"""Reads a stream piece by piece and keeps what is fit to be passed on.
 
+    Args:
+        n_choices: How many choices the request asked for, >= 1.
+
     Attributes:
         has_content: Whether content, a tool call or an end of it has come; a role alone is none.
         is_done: Whether the upstream said that it is done; what follows is dropped.
         has_error: Whether the upstream reported an error, after which nothing is passed on.
-        n_malformed: Events that were left out since they are no JSON object.
+        n_malformed: Events that are no JSON object or have a choice that is none. They are left out, but for those with
+            a choice that can be read.
 
     Example:
         >>> reader = EventReader()
@@ -42,11 +46,12 @@ class EventReader:
         (True, True)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, n_choices: int = 1) -> None:
         self.has_content = False
         self.is_done = False
         self.has_error = False
         self.n_malformed = 0
+        self._n_choices = n_choices
         self._tally = Tally()
         self._started: set[Any] = set()  # indexes of choices
         self._finished: set[Any] = set()
@@ -55,8 +60,8 @@ class EventReader:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every choice that began has also ended."""
-        return bool(self._finished) and self._started <= self._finished
+        """Whether as many choices have ended as were asked for, and every one that began."""
+        return len(self._finished) >= self._n_choices and self._started <= self._finished
 
     @property
     def usage(self) -> Usage:
@@ -73,7 +78,7 @@ class EventReader:
             # only the seam is searched, so that one long event in many small pieces takes linear time
             seam = self._held[-1][-3:] + piece
             self._held.append(piece)
-            if b"\n\n" not in seam and b"\r" not in seam:
+            if b"\n\n" not in seam and (b"\r" not in seam or not _BLANK_LINE.search(seam)):
                 return b""
             piece = b"".join(self._held)
             self._held = []
@@ -127,26 +132,37 @@ class EventReader:
             if event.get("error"):
                 self.has_error = True
                 return False
-            self._read(event)
+            return self._read(event)
         except (orjson.JSONDecodeError, AttributeError, TypeError):  # no JSON, or not the JSON of an event
             self.n_malformed += 1
             return False
-        return True
 
-    def _read(self, event: dict[str, Any]) -> None:
-        for choice in event.get("choices") or ():
-            index = choice.get("index", 0)
-            self._started.add(index)
-            delta = choice.get("delta")
-            part = {"text": choice.get("text")} if delta is None else delta
-            if self._tally.read_part(part):
-                self.has_content = True
-            if choice.get("finish_reason") is not None:
-                self._finished.add(index)
-                self.has_content = True
+    def _read(self, event: dict[str, Any]) -> bool:
+        choices = event.get("choices") or ()
+        n_read = 0
+        for choice in choices:
+            try:
+                self._read_choice(choice)
+                n_read += 1
+            except (AttributeError, TypeError):
+                pass
         usage = event.get("usage")
         if usage is not None:
             self._tally.read_usage(usage)
+        if n_read < len(choices):
+            self.n_malformed += 1
+        return n_read > 0 or not choices
+
+    def _read_choice(self, choice: dict[str, Any]) -> None:
+        index = choice.get("index", 0)
+        self._started.add(index)
+        delta = choice.get("delta")
+        part = {"text": choice.get("text")} if delta is None else delta
+        if self._tally.read_part(part):
+            self.has_content = True
+        if choice.get("finish_reason") is not None:
+            self._finished.add(index)
+            self.has_content = True
 
 
 def _data(block: bytes) -> bytes | None:

@@ -96,6 +96,7 @@ class Exchange:
         self._until = self._total_until
         self._connection: Connection | None = None
         self._inflate: zlib._Decompress | None = None
+        self._packed = b""  # has come, and is not inflated yet
         self._n_bytes = 0
         self._is_over = False
 
@@ -124,13 +125,21 @@ class Exchange:
         """What has come of the body, decoded; nothing at its end."""
         try:
             while not self._is_over:
+                if self._packed:
+                    await asyncio.sleep(0)  # it may be a thousand times as long as it came: others have their turn
+                    if piece := self._inflated(self._packed):
+                        return piece
+                    continue
                 assert self._connection is not None
                 piece = await self._connection.read(self._next_deadline())
                 if not piece:
                     self._is_over = True
                     if self._inflate is not None and not self._inflate.eof:
                         raise Garbled
-                elif piece := self._decoded(piece):
+                elif self._inflate is None:
+                    self._count(len(piece))
+                    return piece
+                elif piece := self._inflated(piece):
                     return piece
         except BaseException as exc:
             self._give_up(exc)
@@ -182,14 +191,10 @@ class Exchange:
         elif encoding not in (b"", b"identity"):
             raise Garbled
 
-    def _decoded(self, piece: bytes) -> bytes:
-        if self._inflate is not None:
-            parts = []
-            while piece:
-                parts.append(self._inflate.decompress(piece, _INFLATE_BYTES))
-                self._count(len(parts[-1]))
-                piece = self._inflate.unconsumed_tail
-            return b"".join(parts)
+    def _inflated(self, packed: bytes) -> bytes:
+        assert self._inflate is not None
+        piece = self._inflate.decompress(packed, _INFLATE_BYTES)
+        self._packed = self._inflate.unconsumed_tail
         self._count(len(piece))
         return piece
 

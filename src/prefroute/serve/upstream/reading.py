@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from prefroute.http import retry_after_s
+from prefroute.serve.attachments import set_aside
 from prefroute.serve.runtime import Model
 from prefroute.serve.upstream.events import EventReader
 from prefroute.serve.upstream.exchange import Exchange
@@ -39,7 +40,7 @@ async def read_whole(exchange: Exchange, path: str) -> tuple[bytes, Usage]:
     content = await _content(exchange)
     tally = Tally()
     try:
-        answer = _outline(content) if path == "embeddings" else orjson.loads(content)
+        answer = _outline(content, path)
         is_valid = not answer.get("error") and _READERS.get(path, _read_choices)(answer, tally)
         tally.read_usage(answer.get("usage"))
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):  # no JSON, or of another shape
@@ -49,15 +50,19 @@ async def read_whole(exchange: Exchange, path: str) -> tuple[bytes, Usage]:
     return content, tally.usage
 
 
-async def read_start(exchange: Exchange) -> tuple[EventReader, bytes]:
+async def read_start(exchange: Exchange, n_choices: int = 1) -> tuple[EventReader, bytes]:
     """A stream up to its first content: until then another model can still take over.
+
+    Args:
+        exchange: Whose status has come.
+        n_choices: How many choices the request asked for, >= 1.
 
     Raises:
         Failure: If it ends, breaks or reports an error before.
     """
     if exchange.headers.get(b"content-type", b"").lower().startswith(b"application/json"):
         raise exchange.failure("upstream_invalid_response", "answered with a body where a stream was asked for.")
-    reader = EventReader()
+    reader = EventReader(n_choices)
     held = []
     while not reader.has_content and not reader.is_done and not reader.has_error:
         piece = await exchange.read()
@@ -131,10 +136,12 @@ async def _content(exchange: Exchange, max_bytes: int | None = None) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _outline(content: bytes) -> Any:
-    """An embeddings answer, without most of its numbers where they are many: 10 MB of them block for 50 ms."""
-    if len(content) <= _LONG_BYTES or not content.rstrip().endswith(b"}"):
+def _outline(content: bytes, path: str) -> Any:
+    """An answer without its attachments or, of embeddings, most of the numbers: 10 MB of them block for 50 ms."""
+    if len(content) <= _LONG_BYTES:
         return orjson.loads(content)
+    if path != "embeddings" or not content.rstrip().endswith(b"}"):
+        return orjson.loads(set_aside(content)[0])
     found = _USAGE.search(content[:_EDGE_BYTES] + content[-_EDGE_BYTES:])
     data = [{"embedding": None}] if _VECTOR.search(content[:_EDGE_BYTES]) else []
     return {"data": data, "usage": orjson.loads(found[1]) if found else None}

@@ -175,11 +175,18 @@ async def _answer(exchange: Exchange, target: Target, request: _Request, on_end:
         on_end("upstream_refused", None)
         return Answer(model.name, status, refusal)
     if request.is_stream:
-        reader, first = await read_start(exchange)
+        reader, first = await read_start(exchange, _n_choices(request.body))
         return Answer(model.name, 200, stream=Stream(exchange, reader, first, on_end))
     whole, usage = await read_whole(exchange, request.path)
     on_end("ok", None)
     return Answer(model.name, 200, whole, usage)
+
+
+def _n_choices(body: Mapping[str, Any]) -> int:
+    """How many choices a request asks for: `n`, for each prompt of the older API."""
+    prompts = body.get("prompt")
+    n_prompts = len(prompts) if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) else 1
+    return int(body.get("n") or 1) * n_prompts
 
 
 def _left_alone(name: str, reason: Failure, wait_s: float, attempts: list[AttemptRow]) -> Failure:
