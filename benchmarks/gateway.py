@@ -9,7 +9,8 @@ different. Every figure is the median of the rounds; targets take turns within a
 
 `cpu_us` is time of the gateway's processes per request at 64 connections, the steady figure on a busy machine;
 `ratio_*` compares requests/s at 64 connections, `cpu_ratio_*` processor time per request (the load, not nginx, is what
-limits nginx's requests/s). `p50_ms` is latency at one connection over that of the stand-in asked directly.
+limits nginx's requests/s). `p50_ms` is latency at one connection over that of the stand-in asked directly. Streams are
+64 at once, of 100 events 10 ms apart; the first comes after 20 ms, in which a real model would read the prompt.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _STAND_IN = """
 import sys, uvloop, asyncio
 from prefroute.serve.stand_in import StandIn
-async def main(port, n_events, interval_s):
-    await StandIn(n_events=int(n_events), interval_s=float(interval_s)).start(int(port))
+async def main(port, n_events, first_s, interval_s):
+    await StandIn(n_events=int(n_events), first_s=float(first_s), interval_s=float(interval_s)).start(int(port))
     await asyncio.Event().wait()
 uvloop.run(main(*sys.argv[1:]))
 """
@@ -139,8 +140,10 @@ def _started(core: int, command: list[str], log: Path, env: Mapping[str, str] | 
 
 
 @contextmanager
-def _stand_in(port: int, folder: Path, n_events: int = 12, interval_s: float = 0.0) -> Iterator[None]:
-    command = [sys.executable, "-c", _STAND_IN, str(port), str(n_events), str(interval_s)]
+def _stand_in(
+    port: int, folder: Path, n_events: int = 12, first_s: float = 0.0, interval_s: float = 0.0
+) -> Iterator[None]:
+    command = [sys.executable, "-c", _STAND_IN, *map(str, (port, n_events, first_s, interval_s))]
     with _started(1, command, folder / "stand_in.log") as process:
         _wait(Target("stand-in", port, process), 20)
         yield
@@ -255,7 +258,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                     full.setdefault(target.name, []).append(_load(target, turn, connections=64, seconds=args.seconds))
                 for target in targets[:2]:
                     single.setdefault(target.name, []).append(_load(target, turn, connections=1, seconds=args.seconds))
-        with _stand_in(upstream, folder, n_events=98, interval_s=0.01):
+        with _stand_in(upstream, folder, n_events=98, first_s=0.02, interval_s=0.01):
             for turn in range(args.rounds):
                 for target in targets[:2]:
                     streams.setdefault(target.name, []).append(_load(target, turn, connections=64, streams=128))

@@ -34,6 +34,10 @@ __all__ = ["evidence_notes", "evidence_rows"]
 
 _IDENTITY = ("router", "role", "embedder", "benchmark", "protocol", "strong", "weak", "quality_unit")
 _TOLD = ("command", "date", "machine")
+_ABOUT = {
+    "causal_llm": " Its decoder is all-MiniLM-L6-v2 under a causal mask (`scripts/results/decoder.py`): 22 million "
+    "parameters that never were a language model, for want of one. The row shows that the training runs, no more."
+}
 
 
 def evidence_rows(folder: Path, table: str) -> list[Row]:
@@ -59,7 +63,7 @@ def evidence_notes(folder: Path, table: str) -> list[str]:
             command, date, machine = (content[name] for name in _TOLD)
             notes.append(
                 f"{kinds}: made by hand on {date} with `{command}`, {content['minutes']:,.0f} minutes on {machine} "
-                f"([{path.name}](results/evidence/{path.name}))."
+                f"([{path.name}](results/evidence/{path.name})).{_ABOUT.get(kinds, '')}"
             )
     return notes
 

@@ -35,6 +35,7 @@ _KINDS = ("linear", "knn", "sw_ranking", "mf")
 _IN_DOMAIN = (
     *(Wanted(kind, OWN, "minilm", _SEEDS) for kind in _KINDS),
     *(Wanted(kind, OWN, "static", _SEEDS) for kind in _KINDS[:3]),
+    Wanted("ensemble", OWN, "minilm", _SEEDS),
     Wanted("experts", BOTH, "minilm"),  # one seed: it is trained on some 20,000 rows each time
 )
 _ELSEWHERE = (

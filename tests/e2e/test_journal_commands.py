@@ -1,6 +1,7 @@
 """The commands around the journal, as an operator runs them."""
 
 import json
+import re
 import sqlite3
 import time
 
@@ -94,7 +95,17 @@ def test_a_key_is_made_listed_and_revoked(run, config):
 
     run("keys", "revoke", config, "team")
     assert find(run, made["secret"]) is None
-    assert run.refused("keys", "revoke", config, "team") == "There is no key 'team'. See: prefroute keys list"
+    for name in ("team", made["key_id"]):
+        again = run("keys", "revoke", config, name).stdout
+        assert re.fullmatch(rf"{made['key_id']} \('team'\) was revoked already, on \d{{4}}-\d\d-\d\d .* UTC\.\n", again)
+    assert run.refused("keys", "revoke", config, "teem") == "There is no key 'teem'. See: prefroute keys list"
+
+
+def test_a_key_for_a_route_that_the_file_does_not_name_is_refused(run, config):
+    said = run.refused("keys", "create", config, "team", "--route", "auto", "--route", "nosuch")
+
+    assert said == "--route: Unknown route or model 'nosuch'. Available: auto, big, small."
+    assert not (run.folder / "journal.db").exists()
 
 
 def test_the_secret_is_the_last_line_of_what_is_printed(run, config):
@@ -115,6 +126,22 @@ def test_the_report_compares_costs(run, filled):
     assert cost["saved_share"] == pytest.approx(1 - (0.568 + cost["router_usd"]) / 1.04)
     assert "80 requests from" in shown
     assert "always strong" not in shown  # a URL knows no prices
+
+
+def test_the_report_tells_what_was_refused_from_what_named_a_model(run, config):
+    engine = open_database("sqlite:///journal.db", run.folder)
+    refused = RequestRow("r1", time.time(), "chat", status=404, error="model_not_found")
+    named = RequestRow("r2", time.time(), "chat", model="big", status=200)
+    with engine.begin() as connection:
+        write_rows(connection, [refused, named], [], instance="i", storing=Storing())
+    engine.dispose()
+
+    lines = run("report", config).stdout.splitlines()
+
+    assert [line.split()[1:4:2] for line in lines if "(refused)" in line or "(named)" in line] == [
+        ["(refused)", "-"],
+        ["(named)", "big"],
+    ]
 
 
 @pytest.mark.slow
@@ -144,6 +171,31 @@ def test_feedback_trains_a_router(run, filled, words):
     assert 0 <= json.loads(routed)["win_rate"] <= 1
 
 
+def test_commands_that_only_read_need_no_key_of_a_model(run, config):
+    file = run.folder / config
+    file.write_text(file.read_text().replace("base_url:", "api_key: ${NOT_SET}\n    base_url:", 1))
+    run("keys", "create", config, "team")
+
+    assert "team" in run("keys", "list", config).stdout
+    assert "No requests." in run("report", config).stdout
+    assert "environment variable NOT_SET is not set" in run.refused("serve", config, "--check")
+
+
+def test_a_password_of_the_journal_is_needed_by_everybody(run, config):
+    file = run.folder / config
+    file.write_text(file.read_text().replace("sqlite:///journal.db", "postgresql://me:${NOT_SET}@127.0.0.1/db"))
+
+    assert "journal.url: the environment variable NOT_SET is not set" in run.refused("keys", "list", config)
+
+
+def test_feedback_whose_text_was_dropped_is_counted_as_such(run, filled):
+    run("journal", "redact", filled, "--everything")
+
+    message = run.refused("data", "from-journal", filled, "--out", "o.parquet")
+
+    assert message.endswith("could be made of. 80 left out: its text is not stored (any more)")
+
+
 def test_a_locked_journal_is_one_line_too(run, config):
     open_database("sqlite:///journal.db", run.folder).dispose()
     other = sqlite3.connect(run.folder / "journal.db", isolation_level=None)
@@ -164,7 +216,10 @@ def test_a_locked_journal_is_one_line_too(run, config):
         (("journal", "redact", "{config}"), "Give --pattern or --everything, one of the two."),
         (("journal", "delete", "{config}", "--key", "key_none"), "There is no key 'key_none'"),
         (("data", "from-journal", "{config}"), "Give --out for outcomes, --battles for battles, or both."),
-        (("data", "from-journal", "{config}", "--battles", "b.csv"), "holds no feedback of the kind"),
+        (
+            ("data", "from-journal", "{config}", "--battles", "b.csv"),
+            "holds no feedback that these tables could be made of.",
+        ),
         (("keys", "create", "{config}", "x", "--right", "admin"), "Unknown right 'admin'"),
         (("keys", "list", "no.yaml"), "no.yaml"),
     ],

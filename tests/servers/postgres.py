@@ -1,5 +1,6 @@
 """A PostgreSQL server of its own for a test run: made in a folder, on a port of loopback, gone afterwards."""
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ def postgres_bin() -> Path | None:
 
 
 class Postgres:
-    """Starts with the constructor; `stop` and `start` play an outage; `close` removes everything.
+    """Starts with the constructor; `stop` and `start` play an outage, `hanging` a machine that has stopped; `close`
+    removes everything.
 
     PostgreSQL refuses to run as root; there it runs as the user `postgres`, or else `nobody`.
     """
@@ -75,6 +78,22 @@ class Postgres:
             self._server.send_signal(signal.SIGINT)
             self._server.wait(_START_S)
             self._server = None
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Connections stand, and new ones come to stand, and nothing is ever answered."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGSTOP)  # first, so that it makes no more of the others
+        children = Path(f"/proc/{self._server.pid}/task/{self._server.pid}/children").read_text().split()
+        stopped = [self._server.pid, *map(int, children)]
+        try:
+            for pid in stopped[1:]:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
         """Stop, and remove the folder."""

@@ -66,7 +66,7 @@ def from_journal(
     tables = [(path, table) for path, table in ((out, found.outcomes), (battles, found.battles)) if path and table]
     left_out = "; ".join(f"{n:,} left out: {why}" for why, n in found.n_left_out.items())
     if not tables:
-        raise DataError(f"The journal holds no feedback of the kind that was asked for. {left_out}")
+        raise DataError(f"The journal holds no feedback that these tables could be made of. {left_out}")
     for path, table in tables:
         write_table(table, path)
     written = {str(path): len(table) for path, table in tables}

@@ -81,7 +81,7 @@ def open_engine(journal: str, *, make: bool = False) -> Iterator[Engine]:
     else:
         from prefroute.serve.config import read_gateway
 
-        engine = open_database(read_gateway(Path(journal)).value.journal.url, make=make)
+        engine = open_database(read_gateway(Path(journal), with_keys=False).value.journal.url, make=make)
     try:
         yield engine
     except DBAPIError as exc:
@@ -96,7 +96,7 @@ def open_runtime(journal: str) -> Runtime | None:
         return None
     from prefroute.serve.loading import load_runtime
 
-    return load_runtime(Path(journal))[1]
+    return load_runtime(Path(journal), with_keys=False)[1]
 
 
 @app.command("upgrade")

@@ -32,7 +32,7 @@ Workers = Annotated[int | None, typer.Option("--workers", min=1, max=256, help="
 def serve(
     config: GatewayFile,
     check: Annotated[
-        bool, typer.Option("--check", help="Check the file and every checkpoint that it names, and serve nothing.")
+        bool, typer.Option("--check", help="Check the file, checkpoints, journal and keys, and serve nothing.")
     ] = False,
     host: Host = None,
     port: Port = None,
@@ -56,6 +56,10 @@ def serve(
     server = read.server.model_copy(update={name: value for name, value in given.items() if value is not None})
     read = read.model_copy(update={"server": server})
     if check:
+        from prefroute.journal import check_database
+        from prefroute.serve.admission import require_keys
+
+        require_keys(check_database(read.journal.url), read.server.host)
         output = Output(json_to)  # only here: its libraries are memory that a server can do without
         output.result(_summary(config, read, runtime))
         _show(output, config, runtime)

@@ -18,17 +18,17 @@ from typing import Self, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from prefroute.journal.database import connect, file_identity
+from prefroute.journal.database import connect, file_identity, is_there, limit_answers
 from prefroute.journal.feedback import FeedbackResult, add_feedback
 from prefroute.journal.instances import BEAT_S, Roll
-from prefroute.journal.keys import KeyRing
+from prefroute.journal.keys import KeyRing, list_keys
 from prefroute.journal.rows import FeedbackRow, RequestRow
-from prefroute.journal.schema import upgrade
-from prefroute.journal.statements import Storing
+from prefroute.journal.schema import examine, upgrade
+from prefroute.journal.statements import UNRECORDED, Storing
 from prefroute.journal.upkeep import prune_batch
-from prefroute.journal.writer import Writer
+from prefroute.journal.writer import PATIENCE_S, Writer
 
-__all__ = ["Journal", "open_database", "open_journal"]
+__all__ = ["Journal", "check_database", "open_database", "open_journal"]
 
 _WATCH_S = 0.5  # a revoked key is refused within a second
 _PRUNE_S = 60.0  # between two looks for what has become too old
@@ -60,6 +60,27 @@ def open_database(url: str, folder: Path | None = None, *, make: bool = True) ->
     return engine
 
 
+def check_database(url: str, folder: Path | None = None) -> bool:
+    """Whether a key was ever made in the journal that a server would open; nothing is made or changed.
+
+    Args:
+        url: As for `open_database`.
+        folder: As for `open_database`.
+
+    Raises:
+        ConfigError: As for `open_database`; and if a file cannot be made.
+        JournalError: If the database cannot be reached.
+        MissingExtraError: If PostgreSQL's driver is not installed.
+    """
+    if not is_there(url, folder):
+        return False
+    engine = connect(url, folder, make=False)
+    try:
+        return examine(engine) is not None and bool(list_keys(engine))
+    finally:
+        engine.dispose()
+
+
 def open_journal(
     url: str, *, folder: Path | None = None, storing: Storing | None = None, retention_days: float | None = None
 ) -> Journal:
@@ -77,6 +98,7 @@ def open_journal(
         MissingExtraError: If PostgreSQL's driver is not installed.
     """
     engine = open_database(url, folder)
+    limit_answers(engine, PATIENCE_S)  # not before: to migrate may take longer
     return Journal(engine, storing or Storing(), retention_days)
 
 
@@ -141,46 +163,64 @@ class Journal:
         """A request has ended; call it on an event loop, with a row that does not change any more.
 
         Returns:
-            Done when the row is committed. It fails with a `JournalError` if that takes longer than five seconds (the
-            row is kept and written later), or cannot be.
+            Done when the row is committed. It fails with a `JournalError` if that takes longer than five seconds, or
+            the database has been away for as long already (the row is kept and written later), or if it cannot be.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[None] = self._writer.waiter()
         self._writer.finish(row, done)
         return done
+
+    def refuse(self, row: RequestRow, status: int) -> None:
+        """The client was refused because its row was not committed in time: say so in the row, written or not.
+
+        Args:
+            row: As it was given to `finish`.
+            status: What the client saw.
+        """
+        row.status, row.error = status, UNRECORDED
+        self._writer.finish(row)
 
     def save(self, row: RequestRow) -> None:
         """Like `finish`, for code without an event loop: returns when the row is committed.
 
         Raises:
-            JournalError: If that takes longer than five seconds, or cannot be.
+            JournalError: As for `finish`.
         """
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._writer.finish(row, done)
-        done.result()
+        self._writer.result(done)
 
     def add_feedback(self, row: FeedbackRow) -> asyncio.Future[FeedbackResult]:
         """Store a feedback; call it on an event loop.
 
         Returns:
-            Done when it is committed, or known why not. It fails with a `JournalError` if the database is away.
+            Done when it is committed, or known why not. It fails with a `JournalError` if the database is away or
+            takes longer than five seconds; nothing is stored then.
         """
-        done: asyncio.Future[FeedbackResult] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[FeedbackResult] = self._writer.waiter()
         self._writer.do(lambda connection: add_feedback(connection, row), done)
         return done
 
     def close(self) -> None:
-        """Write what is waiting, end the threads, and let go of the database."""
+        """Write what is waiting, end the threads, and let go of the database, within about five seconds."""
         self._is_closing.set()
-        self._watch.join()
         self._writer.close(last=self._roll.leave)
-        self.engine.dispose()
+        self._watch.join(_WATCH_S)  # it may hang with the database, and leaves nothing undone
+        if not self._watch.is_alive():
+            self.engine.dispose()
 
     def _run(self, job: Callable[[Connection], T]) -> T:
         done: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._writer.do(job, done)
-        return done.result()
+        return self._writer.result(done)
 
     def _keep_watch(self) -> None:
+        try:
+            self._look_on()
+        finally:
+            self.engine.dispose()  # its own connection too, where `close` did not wait for it
+
+    def _look_on(self) -> None:
         next_beat = time.monotonic() + BEAT_S
         while not self._is_closing.wait(_WATCH_S):
             now = time.monotonic()

@@ -178,7 +178,7 @@ def revoke_key(engine: Engine, key_id: str) -> Key:
 
     Args:
         engine: Of the journal.
-        key_id: Of the key; its name does too where only one key that is good has it.
+        key_id: Of the key; its name does too where only one key that is good has it, or else one key in all.
 
     Raises:
         ConfigError: If there is no such key, or several have that name.
@@ -186,6 +186,7 @@ def revoke_key(engine: Engine, key_id: str) -> Key:
     keys = list_keys(engine)
     found = [key for key in keys if key.key_id == key_id]
     found = found or [key for key in keys if key.name == key_id and key.revoked_at is None]
+    found = found or [key for key in keys if key.name == key_id]
     if not found:
         raise ConfigError(f"There is no key {key_id!r}. See: prefroute keys list")
     if len(found) > 1:

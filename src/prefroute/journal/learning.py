@@ -105,9 +105,9 @@ def feedback_data(
 def _prompt(row: Row[tuple[object, ...]], embedder: str | None) -> tuple[str | None, str]:
     """What stands for the prompt in the table; else None, and why."""
     if embedder is None:
-        return (None, "no text was stored") if row.prompt is None else (unescape(row.prompt), "")
+        return (None, "its text is not stored (any more)") if row.prompt is None else (unescape(row.prompt), "")
     if row.embedding is None or row.prompt_hash is None:
-        return None, "no embedding was stored"
+        return None, "its embedding is not stored (any more)"
     if row.embedder != embedder:
         return None, f"the embedding is of {row.embedder!r}, not of {embedder!r}"
     return row.prompt_hash, ""

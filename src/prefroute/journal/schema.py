@@ -1,8 +1,8 @@
 """Brings a database to the schema of this version, whatever it held before.
 
-The door is `upgrade`. The whole of it is one transaction behind a lock: of two instances that start together one
-migrates while the other waits, and a process that is killed halfway leaves the old schema. Alembic is imported only
-where there is something to do.
+The doors are `upgrade`, and `examine` to only look. An upgrade is one transaction behind a lock: of two instances that
+start together one migrates while the other waits, and a process that is killed halfway leaves the old schema. Alembic
+is imported only where there is something to do.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -18,7 +19,10 @@ from sqlalchemy.sql import column, table
 from prefroute.errors import ConfigError, JournalError
 from prefroute.journal.database import reason
 
-__all__ = ["HEAD", "upgrade"]
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+__all__ = ["HEAD", "examine", "upgrade"]
 
 HEAD = "0001"
 """The newest step in `migrations/versions`."""
@@ -50,6 +54,20 @@ def upgrade(engine: Engine) -> str | None:
     return found
 
 
+def examine(engine: Engine) -> str | None:
+    """The step that a database is at, None for an empty one; it stays as it is.
+
+    Raises:
+        ConfigError: As for `upgrade`.
+        JournalError: If it cannot be reached.
+    """
+    with _explained(engine), engine.connect() as connection:
+        found = _version(connection)
+        if found != HEAD:
+            _check_known(connection, found)
+    return found
+
+
 def _version(connection: Connection) -> str | None:
     if not inspect(connection).has_table(_VERSION.name):
         return None
@@ -66,6 +84,14 @@ def _lock(connection: Connection) -> None:
 
 def _migrate(connection: Connection, found: str | None) -> None:
     from alembic import command
+
+    config = _check_known(connection, found)
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _check_known(connection: Connection, found: str | None) -> Config:
+    """Refuse a database that cannot be migrated from where it is."""
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
@@ -79,8 +105,7 @@ def _migrate(connection: Connection, found: str | None) -> None:
         )
     if found is None and inspect(connection).has_table("requests"):
         raise ConfigError("The database has a table `requests` that is not prefroute's. Use a database of its own.")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    return config
 
 
 @contextmanager

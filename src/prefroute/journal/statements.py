@@ -1,9 +1,10 @@
 """From rows to the fewest statements: one multi-row INSERT for each table of a batch.
 
-The door is `write_rows`. The SQL is written here rather than by SQLAlchemy's compiler because of where the time goes:
-a driver lets go of the interpreter's lock around each statement, and gets it back only when the event loop lets it.
-One statement for 32 rows waits once, `executemany` waits 32 times. PostgreSQL reads the rows of a batch from one JSON
-value; SQLite has no type for bytes in JSON, and gets the values as they are.
+The door is `write_rows`. The SQL is written here rather than by SQLAlchemy's compiler, and goes to the driver's cursor,
+because of where the time goes: a group of one row costs twice as much through SQLAlchemy. A driver lets go of the
+interpreter's lock around each statement, and gets it back only when the event loop lets it: one statement for 32 rows
+waits once, `executemany` waits 32 times. PostgreSQL reads the rows of a batch from one JSON value; SQLite has no type
+for bytes in JSON, and gets the values as they are.
 """
 
 # ruff: noqa: S608 - the SQL is made of the names in `tables` and of placeholders
@@ -24,7 +25,10 @@ from prefroute.journal.redaction import Redaction
 from prefroute.journal.rows import RequestRow
 from prefroute.journal.tables import attempts, requests, texts
 
-__all__ = ["Storing", "write_rows"]
+__all__ = ["UNRECORDED", "Storing", "write_rows"]
+
+UNRECORDED = "log_store_unavailable"
+"""The `error` of a request that was refused because its row was not committed in time."""
 
 _MAX_ROWS = 32  # of one INSERT of SQLite, which takes 32,766 values; each number of rows is a statement to keep
 
@@ -34,11 +38,12 @@ _REQUESTED, _SCORES, _STATUS, _ERROR = (_COLUMNS.index(name) for name in ("reque
 
 _KEEP = "DO NOTHING"
 # A row that has ended stays as it is, whatever is written under its id again; one that was only begun, or that was
-# given up for dead too early, takes the new values.
+# given up for dead too early, takes the new values. So does one whose client was told, while it was being written after
+# all, that it could not be.
 _FINISH = (
     "(request_id) DO UPDATE SET "
     + ", ".join(f"{column.name} = excluded.{column.name}" for column in requests.columns if not column.primary_key)
-    + " WHERE requests.running_in IS NOT NULL OR requests.error = 'interrupted'"
+    + f" WHERE requests.running_in IS NOT NULL OR requests.error = 'interrupted' OR excluded.error = '{UNRECORDED}'"
 )
 
 
@@ -68,11 +73,14 @@ def write_rows(
     """Write requests that have ended and requests that have begun; writing a row twice changes nothing.
 
     Args:
-        connection: In a transaction, which the caller commits.
+        connection: In a transaction that was begun, not one that a first statement would begin; the caller commits it.
         finished: Rows with distinct ids.
         begun: Rows with distinct ids, none of them in `finished`.
         instance: Who serves what has begun.
         storing: What is kept of the text.
+
+    Raises:
+        Exception: The driver's own errors.
     """
     _insert(connection, requests, [_begun_values(row, instance) for row in begun], _KEEP)
     _insert(connection, requests, [_finished_values(row) for row in finished], _FINISH)
@@ -121,11 +129,19 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Sequence[Any]],
     if connection.dialect.name == "postgresql":
         names = [str(column.name) for column in table.columns]  # orjson takes no subclasses of str as keys
         objects = orjson.dumps([dict(zip(names, row, strict=True)) for row in rows], default=_hexadecimal)
-        connection.exec_driver_sql(_json_sql(table, on_conflict), (objects.decode(),))
+        _execute(connection, _json_sql(table, on_conflict), (objects.decode(),))
         return
     for start in range(0, len(rows), _MAX_ROWS):
         chunk = rows[start : start + _MAX_ROWS]
-        connection.exec_driver_sql(_values_sql(table, len(chunk), on_conflict), tuple(chain.from_iterable(chunk)))
+        _execute(connection, _values_sql(table, len(chunk), on_conflict), tuple(chain.from_iterable(chunk)))
+
+
+def _execute(connection: Connection, sql: str, values: tuple[Any, ...]) -> None:
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(sql, values)
+    finally:
+        cursor.close()
 
 
 @lru_cache(maxsize=256)

@@ -3,10 +3,14 @@
 The door is `Writer`. A group is whatever came in while the group before it was written, so that one commit serves many
 requests when it is busy and none waits when it is not. What cannot be written now is kept and tried again; what can
 never be written (a value that the database refuses) is found by writing row by row, and hurts no other row.
+
+The thread may hang for as long as the database does. Nobody waits for it longer than `PATIENCE_S`: those on an event
+loop are told by a timer of their own, the others by theirs, and `close` leaves it behind.
 """
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import logging
@@ -15,31 +19,35 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from prefroute.errors import JournalError
 from prefroute.journal.database import is_transient, reason
 from prefroute.journal.rows import RequestRow
 from prefroute.journal.statements import Storing, write_rows
-from prefroute.journal.waiting import Waiter, settle
+from prefroute.journal.waiting import Patience, Waiter, settle
 
 __all__ = ["INTENT_S", "MAX_KEPT", "PATIENCE_S", "Writer"]
 
 INTENT_S = 0.05
-"""A request that has begun is written about this much later; one that has ended by then is written once."""
+"""A request that has begun is written with the first group after so long, or in one of its own after twice as long; one
+that has ended by then is written once."""
 
 PATIENCE_S = 5.0
-"""How long a row waits for a database that is locked, full or gone, before the one who waits for it is told."""
+"""How long a row waits for a database that is locked, full, gone or hangs, before the one who waits for it is told."""
 
 MAX_KEPT = 10_000
 """Rows that are kept in memory until the database is back; what comes in beyond is refused, and counted."""
 
 _MAX_BATCH = 512
 _RETRY_S = 0.25
+_ATTENTIVE_S = 1.0  # after a request has begun the thread looks for more by itself, since waking it takes time
 _CLOSED = "The journal is closed, or too many rows wait for it. Ask again later."
+_AWAY = "The journal cannot be written now. Ask again later."
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -78,25 +86,49 @@ class Writer:
         self._is_awake = False  # whether the thread will look into `_begun` without being woken
         self._is_closing = False
         self._is_stale = False
+        self._patience: Patience | None = None  # of the loop that asked last
+        self._since: float | None = None  # when the database was asked for what it has not done yet
         self._last: Callable[[Connection], Any] = lambda _: None
         # of the thread alone:
         self._intents: dict[str, tuple[float, RequestRow]] = {}  # begun, not yet written; oldest first
         self._kept: list[_Finished] = []
         self._connection: Connection | None = None
-        self._stuck_since: float | None = None
+        self._attentive_until = 0.0
+        self._is_stuck = False  # whether the last try has failed
+        self._closing_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="prefroute-journal", daemon=True)
         self._thread.start()
 
     @property
     def is_healthy(self) -> bool:
-        """Whether rows are being written, or have been stuck for less than `PATIENCE_S`."""
-        since = self._stuck_since
+        """Whether the database does what it is asked, or has owed it for less than `PATIENCE_S`."""
+        since = self._since
         return not self._is_closing and (since is None or time.monotonic() - since < PATIENCE_S)
 
     @property
     def n_waiting(self) -> int:
         """Rows that have ended and are not written yet."""
         return self._inbox.qsize() + len(self._kept)
+
+    def waiter(self) -> asyncio.Future[Any]:
+        """A future of the running loop, for `finish` or `do`; it fails by itself when patience is out."""
+        loop = asyncio.get_running_loop()
+        if self._patience is None or self._patience.loop is not loop:
+            self._patience = Patience(loop, PATIENCE_S, _AWAY)
+        return self._patience.waiter()
+
+    def result(self, waiter: concurrent.futures.Future[T]) -> T:
+        """What a thread waits for.
+
+        Raises:
+            JournalError: If it cannot be done, or takes longer than `PATIENCE_S`.
+        """
+        try:
+            return waiter.result(PATIENCE_S)
+        except TimeoutError:
+            if waiter.cancel():
+                raise JournalError(_AWAY) from None
+            return waiter.result()  # it was settled at this moment
 
     def begin(self, row: RequestRow) -> None:
         """Have the row written soon, unless it ends sooner."""
@@ -106,15 +138,21 @@ class Writer:
             self._inbox.put(None)
 
     def finish(self, row: RequestRow, waiter: Waiter | None = None) -> None:
-        """Have the row written now; it must not change any more."""
+        """Have the row written now; it must not change any more. While the database is away nobody waits for it."""
         if self._is_closing or self._inbox.qsize() >= MAX_KEPT:
             self._lose([_Finished(row, waiter)])
-        else:
-            self._inbox.put(_Finished(row, waiter))
+            return
+        if waiter is not None and not self.is_healthy:
+            settle([waiter], JournalError(_AWAY))
+            waiter = None
+        self._inbox.put(_Finished(row, waiter))
 
     def do(self, job: Callable[[Connection], Any], waiter: Waiter) -> None:
-        """Run a job in a transaction of its own, between two groups; the waiter gets what it returns."""
-        if self._is_closing:
+        """Run a job in a transaction of its own, between two groups; the waiter gets what it returns.
+
+        A job whose waiter has given up is not run.
+        """
+        if self._is_closing or self._inbox.qsize() >= MAX_KEPT:
             settle([waiter], JournalError(_CLOSED))
         else:
             self._inbox.put(_Job(job, waiter))
@@ -124,17 +162,21 @@ class Writer:
         self._is_stale = True
 
     def close(self, last: Callable[[Connection], Any]) -> None:
-        """Write what is waiting, do a last job, and end.
+        """Write what is waiting, do a last job, and end; returns within `PATIENCE_S`.
 
         Args:
-            last: Done after the last row. What a database that is gone does not take within `PATIENCE_S` is lost, and
-                the job is not done.
+            last: Done after the last row. What the database has not taken by then is lost, and the job is not done.
         """
         self._last = last
+        self._closing_since = time.monotonic()
         self._is_closing = True
         self._inbox.put(None)
-        self._thread.join()
-        self._empty()  # what came in between the flag and the end
+        self._thread.join(PATIENCE_S)
+        if self._thread.is_alive():
+            self.n_lost += self.n_waiting
+            log.error("The journal's database does not answer: %d rows are lost", self.n_lost)
+        else:
+            self._empty()  # what came in between the flag and the end
 
     def _run(self) -> None:
         try:
@@ -145,19 +187,23 @@ class Writer:
             self._disconnect()
 
     def _work(self) -> None:
-        closing_since: float | None = None
         while True:
             jobs = self._gather()
-            self._write()
+            is_there = self._write()
             for job in jobs:
-                self._do(job)
+                if is_there:
+                    is_there = self._do(job)
+                else:
+                    settle([job.waiter], JournalError(_AWAY))
             if not self._is_closing or not self._inbox.empty():
                 continue
-            closing_since = closing_since or time.monotonic()
-            if not self._kept or time.monotonic() - closing_since > PATIENCE_S:
+            if not self._kept or self._is_out_of_time():
                 break
         if not self._kept:
             self._do(_Job(self._last, concurrent.futures.Future()))
+
+    def _is_out_of_time(self) -> bool:
+        return self._closing_since is not None and time.monotonic() - self._closing_since > PATIENCE_S
 
     def _empty(self) -> None:
         """Tell everybody who still waits that it is in vain."""
@@ -174,7 +220,7 @@ class Writer:
 
     def _gather(self) -> list[_Job]:
         """Wait for something to do; finished rows go to `_kept`, begun ones to `_intents`."""
-        if self._stuck_since is not None:
+        if self._is_stuck:
             time.sleep(_RETRY_S)
         # In this order: who begins a request before the flag goes down is seen here, who does so after it wakes us.
         self._is_awake = False
@@ -184,6 +230,7 @@ class Writer:
         jobs: list[_Job] = []
         with contextlib.suppress(Empty):
             item = self._inbox.get(timeout=wait_s)
+            self._is_awake = True
             for _ in range(_MAX_BATCH):
                 if isinstance(item, _Finished):
                     self._kept.append(item)
@@ -199,6 +246,8 @@ class Writer:
         return jobs
 
     def _take_begun(self) -> None:
+        if self._begun:
+            self._attentive_until = time.monotonic() + _ATTENTIVE_S
         while self._begun and len(self._intents) < MAX_KEPT:
             due, row = self._begun.popleft()
             self._intents[row.request_id] = (due, row)
@@ -206,10 +255,11 @@ class Writer:
     def _wait_s(self) -> float | None:
         if self._kept or self._is_closing:
             return 0.0
-        if not self._intents:
-            return None
-        due, _ = next(iter(self._intents.values()))
-        return max(0.0, due - time.monotonic())
+        now = time.monotonic()
+        if self._intents:
+            due, _ = next(iter(self._intents.values()))
+            return max(0.0, due + INTENT_S - now)
+        return INTENT_S if now < self._attentive_until else None
 
     def _due(self) -> list[RequestRow]:
         """Begun rows whose time has come."""
@@ -221,14 +271,16 @@ class Writer:
             rows.append(row)
         return rows
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
+        """Whether the database is there, as far as was found out."""
         begun = self._due()
         while self._kept or begun:
             if not self._write_group(self._kept[:_MAX_BATCH], begun):
-                return
+                return False
             for row in begun:
                 self._intents.pop(row.request_id, None)
             begun = []
+        return True
 
     def _write_group(self, group: Sequence[_Finished], begun: Sequence[RequestRow]) -> bool:
         """Whether the database is there; `group` is the head of `_kept`, and leaves it once it is dealt with."""
@@ -246,8 +298,10 @@ class Writer:
 
     def _commit(self, group: Sequence[_Finished], begun: Sequence[RequestRow]) -> None:
         finished = list({row.request_id: row for row, _ in group}.values())
+        self._ask()
         try:
             connection = self._connected()
+            connection.begin()
             write_rows(connection, finished, begun, instance=self._instance, storing=self._storing)
             connection.commit()
         except BaseException:
@@ -273,36 +327,55 @@ class Writer:
             self._recover()
             settle([finished.waiter], error)
             del self._kept[0]
+        self._recover()
         return True
 
-    def _do(self, job: _Job) -> None:
+    def _do(self, job: _Job) -> bool:
+        """Whether the database is there."""
+        if job.waiter.done():
+            return True
+        self._ask()
         try:
             connection = self._connected()
             value = job.do(connection)
+            if job.waiter.done():  # it was told that nothing came of it
+                connection.rollback()
             connection.commit()
         except Exception as exc:
             self._disconnect()
+            if not is_transient(exc):
+                self._recover()
+                settle([job.waiter], exc)
+                return True
+            self._endure(exc)
             error = JournalError(f"The journal cannot be used now: {reason(exc)}.")
             error.__cause__ = exc
-            settle([job.waiter], error if isinstance(exc, DBAPIError) else exc)
-        else:
-            settle([job.waiter], value=value)
+            settle([job.waiter], error)
+            return False
+        self._recover()
+        settle([job.waiter], value=value)
+        return True
+
+    def _ask(self) -> None:
+        """The database is asked for something now."""
+        if self._since is None:
+            self._since = time.monotonic()
 
     def _endure(self, error: Exception) -> None:
         """The database is away: keep the rows, and once patience is out tell those who wait."""
-        now = time.monotonic()
-        if self._stuck_since is None:
-            self._stuck_since = now
+        if not self._is_stuck:
+            self._is_stuck = True
             log.warning("The journal cannot be written now, and is tried again: %s", reason(error))
-        if now - self._stuck_since >= PATIENCE_S:
+        if not self.is_healthy:
             told = JournalError(f"The journal cannot be written now: {reason(error)}.")
             settle([waiter for _, waiter in self._kept], told)
             self._kept = [finished._replace(waiter=None) for finished in self._kept]
 
     def _recover(self) -> None:
-        if self._stuck_since is not None:
-            log.warning("The journal is written again after %.0f s", time.monotonic() - self._stuck_since)
-            self._stuck_since = None
+        """The database is there."""
+        if self._is_stuck and self._since is not None:
+            log.warning("The journal is written again after %.0f s", time.monotonic() - self._since)
+        self._is_stuck, self._since = False, None
 
     def _lose(self, finished: Sequence[_Finished]) -> None:
         before, self.n_lost = self.n_lost, self.n_lost + len(finished)

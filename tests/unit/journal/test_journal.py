@@ -6,10 +6,11 @@ import time
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import select, text
 
 from prefroute.errors import JournalError
 from prefroute.journal import AttemptRow, FeedbackResult, FeedbackRow, Redaction, RequestRow, Storing, open_journal
+from prefroute.journal import statements as module
 from prefroute.journal.escape import unescape
 from prefroute.journal.tables import attempts, feedback, instances, requests, texts
 
@@ -27,15 +28,18 @@ def eventually(is_so, seconds=10.0):
         time.sleep(0.01)
 
 
-def count_statements(engine):
+@pytest.fixture
+def statements(monkeypatch):
     """A list that grows by each INSERT into `requests`."""
     seen = []
+    execute = module._execute
 
-    @event.listens_for(engine, "before_cursor_execute")
-    def _(connection, cursor, statement, *rest):
-        if statement.startswith("INSERT INTO requests"):
-            seen.append(statement)
+    def noted(connection, sql, values):
+        if sql.startswith("INSERT INTO requests"):
+            seen.append(sql)
+        execute(connection, sql, values)
 
+    monkeypatch.setattr(module, "_execute", noted)
     return seen
 
 
@@ -116,8 +120,7 @@ def test_a_request_that_has_begun_is_written_before_it_ends(journal, rows_of):
     assert (stored["status"], stored["model"], stored["running_in"]) == (200, "strong", None)
 
 
-def test_a_request_that_ends_at_once_is_inserted_once(journal, rows_of):
-    statements = count_statements(journal.engine)
+def test_a_request_that_ends_at_once_is_inserted_once(journal, rows_of, statements):
     row = a_row()
 
     journal.begin(row)
@@ -130,8 +133,7 @@ def test_a_request_that_ends_at_once_is_inserted_once(journal, rows_of):
     assert len(rows_of(journal.engine, requests)) == 2
 
 
-def test_a_group_of_rows_is_one_insert(journal, rows_of):
-    statements = count_statements(journal.engine)
+def test_a_group_of_rows_is_one_insert(journal, rows_of, statements):
 
     async def finish_all():
         done = [journal.finish(a_row(f"r{i}")) for i in range(30)]
@@ -302,3 +304,24 @@ def test_the_journal_can_be_read_while_it_is_written(journal):
 
     with journal.engine.connect() as connection:
         assert connection.execute(select(requests.c.request_id)).scalars().all() == ["r1"]
+
+
+def test_a_row_of_a_client_that_was_refused_says_so_even_if_it_was_written_meanwhile(journal, rows_of):
+    row = a_row(attempts=[AttemptRow("m", "ok", 200, 1.0)], cost_usd=0.5)
+    journal.save(row)
+
+    journal.refuse(row, 503)
+    journal.save(a_row("r2"))
+
+    stored = rows_of(journal.engine, requests)[0]
+    assert (stored["status"], stored["error"], stored["cost_usd"]) == (503, "log_store_unavailable", 0.5)
+    assert len(rows_of(journal.engine, attempts)) == 1
+
+
+def test_a_begun_request_is_written_while_the_thread_is_attentive(journal, rows_of):
+    journal.begin(a_row("r1", status=None))
+    eventually(lambda: rows_of(journal.engine, requests))
+
+    journal.begin(a_row("r2", status=None))  # nothing wakes the thread
+
+    eventually(lambda: len(rows_of(journal.engine, requests)) == 2)

@@ -116,9 +116,9 @@ def test_what_cannot_be_used_is_counted_with_its_reason(engine, add):
     add("abc", "big", score=1.0, storing=Storing())
     add("abc", "big", score=1.0, embedder="other@1")
 
-    assert feedback_data(engine).n_left_out == {"no text was stored": 1}
+    assert feedback_data(engine).n_left_out == {"its text is not stored (any more)": 1}
     assert feedback_data(engine, embedder="letters@1").n_left_out == {
-        "no embedding was stored": 1,
+        "its embedding is not stored (any more)": 1,
         "the embedding is of 'other@1', not of 'letters@1'": 1,
     }
 
