@@ -255,10 +255,10 @@ def _read_long(source: Source, plan: Plan) -> tuple[Outcomes, list[Note]]:
     """One row a distinct prompt, in the order of first appearance; several answers of one model are averaged."""
     run = source.connection.execute
     kept = f"FROM canon WHERE {_kept(plan)}"
-    models = tuple(
-        str(row[0]) for row in run(f"SELECT model {kept} GROUP BY model ORDER BY min(_file), min(_row)").fetchall()
-    )
     place = "_file * 1000000000000 + _row"
+    # two answers may stand in one row, and without `nth` it would be chance which comes first
+    in_order = f"SELECT model {kept} GROUP BY model ORDER BY min(2 * ({place}) + nth)"
+    models = tuple(str(row[0]) for row in run(in_order).fetchall())
     run(
         f"CREATE OR REPLACE TEMP TABLE prompts_read AS SELECT key, prompt, row_number() OVER (ORDER BY place) - 1 AS k "
         f"FROM (SELECT key, arg_min(prompt, {place}) AS prompt, min({place}) AS place {kept} GROUP BY key)"

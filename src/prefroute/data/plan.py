@@ -2,7 +2,7 @@
 
 Canonical columns, beside `_file` and `_row`:
     battles  prompt, a, b, outcome, raw_outcome
-    long     key, prompt, model, quality, cost, raw_quality
+    long     key, prompt, model, quality, cost, raw_quality, nth (answer of its row, from 0)
     wide     prompt, q0..qm-1, c0..cm-1, r0..rm-1 (the raw text of a score)
 """
 

@@ -100,7 +100,7 @@ def _long(source: Source, options: Options) -> Plan:
     quality = _scaled(value, judged)
     key = find(source.columns, ("_key",))
     select = (
-        f"SELECT _file, _row, {quote(key) if key else prompt} AS key, {prompt} AS prompt, "
+        f"SELECT _file, _row, 0 AS nth, {quote(key) if key else prompt} AS key, {prompt} AS prompt, "
         f"trim(CAST({quote(model)} AS VARCHAR)) AS model, {quality} AS quality, "
         f"{number(cost, source.columns[cost]) if cost else 'NULL'} AS cost, {raw(column)} AS raw_quality, "
         f"{raw(cost) if cost else 'NULL'} AS raw_cost FROM {source.view}"
@@ -119,11 +119,12 @@ def _pairs(source: Source, options: Options) -> Plan:
     prompt = prompt_sql(source, options)
     scores = pair_scores(source, options)
     halves = []
-    for side, value, asked in (("strong", scores.strong, options.strong), ("weak", scores.weak, options.weak)):
+    sides = (("strong", scores.strong, options.strong), ("weak", scores.weak, options.weak))
+    for nth, (side, value, asked) in enumerate(sides):
         column = find(source.columns, (f"{side}_model",))
         name = text(asked) if asked else quote(column) if column else text(side)
         halves.append(
-            f"SELECT _file, _row, {prompt} AS key, {prompt} AS prompt, {name} AS model, "
+            f"SELECT _file, _row, {nth} AS nth, {prompt} AS key, {prompt} AS prompt, {name} AS model, "
             f"CASE WHEN {scores.unread} THEN NULL ELSE {value} END AS quality, NULL AS cost, "
             f"CAST({quote(f'{side}_score')} AS VARCHAR) AS raw_quality, {scores.is_preference} AS preference, "
             f"{scores.unread} AS unread FROM {source.view}"

@@ -120,13 +120,13 @@ def test_pair_scores_as_outcomes_leave_preferences_out(tmp_path):
         tmp_path,
         "p.csv",
         "prompt,strong_model,weak_model,strong_score,weak_score,metric\n"
-        "a,S,W,10,1,judge 1-10\nb,S,W,0.5,0.5,P(beats x)\n",
+        "a,tall,short,10,1,judge 1-10\nb,tall,short,0.5,0.5,P(beats x)\n",
     )
 
     outcomes = read(path, table="outcomes")
 
     assert outcomes.prompts == ["a"]
-    assert outcomes.models == ("S", "W")
+    assert outcomes.models == ("tall", "short")  # the strong one first, always
     assert outcomes.quality.tolist() == [[1, 0]]
 
 
