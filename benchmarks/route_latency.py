@@ -26,8 +26,12 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from prefroute.routers import Router
 
 _START = """
 import json, time
@@ -70,17 +74,39 @@ def texts(count: int, size: int, seed: int) -> list[str]:
     return found
 
 
+def starts(n: int = 7) -> tuple[float, ...]:
+    """Milliseconds that fresh processes take to import prefroute, to import its rooms, and to load the router."""
+    runs = []
+    for _ in range(n):
+        done = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, check=True)
+        runs.append(json.loads(done.stdout))
+    return tuple(map(statistics.median, zip(*runs, strict=True)))
+
+
+def cpu_us_in_batches(router: Router, n_bytes: int) -> tuple[dict[int, float], dict[int, float]]:
+    """Processor time a prompt by size of the batch, in us: of prompts with new words, and of the same ones again."""
+
+    def cpu_us(prompts: list[str], size: int) -> float:
+        begin = time.process_time()
+        for start in range(0, len(prompts), size):
+            router.win_rate(prompts[start : start + size])
+        return (time.process_time() - begin) * 1e6 / len(prompts)
+
+    new, seen = {}, {}
+    for size in (1, 8, 32, 64, 1000):
+        passes = [texts(max(size, 128), n_bytes, seed=1000 * size + turn) for turn in range(5)]
+        times = [(cpu_us(prompts, size), cpu_us(prompts, size)) for prompts in passes]
+        new[size], seen[size] = (round(min(column), 1) for column in zip(*times, strict=True))
+    return new, seen
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=1000)
     parser.add_argument("--bytes", type=int, default=1024)
     args = parser.parse_args()
-    starts = []
-    for _ in range(7):
-        done = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, check=True)
-        starts.append(json.loads(done.stdout))
-    imports, rooms, loads = (statistics.median(column) for column in zip(*starts, strict=True))
+    imports, rooms, loads = starts()
 
     from prefroute.checkpoint import open_checkpoint
     from prefroute.policy import Threshold
@@ -101,17 +127,7 @@ def main() -> None:
     short, again = timed(prompts), timed(prompts[-300:])
     long = timed(texts(max(args.prompts // 10, 10), 50_000, seed=3))
 
-    def cpu_us(prompts: list[str], size: int) -> float:
-        begin = time.process_time()
-        for start in range(0, len(prompts), size):
-            router.win_rate(prompts[start : start + size])
-        return (time.process_time() - begin) * 1e6 / len(prompts)
-
-    new, seen = {}, {}
-    for size in (1, 8, 32, 64, 1000):
-        passes = [texts(max(size, 128), args.bytes, seed=1000 * size + turn) for turn in range(5)]
-        times = [(cpu_us(prompts, size), cpu_us(prompts, size)) for prompts in passes]
-        new[size], seen[size] = (round(min(column), 1) for column in zip(*times, strict=True))
+    new, seen = cpu_us_in_batches(router, args.bytes)
     batch = texts(args.prompts, args.bytes, seed=4)
     begin = time.perf_counter()
     router.win_rate(batch)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.servers.faulty_upstream import DONE, HELLO, FaultyUpstream, completion, whole
-from tests.servers.gateway import GatewayProcess, request, write_config
+from tests.servers.gateway import GatewayProcess, request, statuses, write_config
 
 BODY = b'{"model": "auto", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}'
 GOOD = request(BODY)
@@ -31,10 +31,6 @@ def gateway(tmp_path_factory, upstream) -> Iterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("gateway")
     with GatewayProcess(write_config(folder, upstream.base_url, server="header_s: 1, body_s: 3")) as made:
         yield made
-
-
-def answers(raw: bytes) -> list[int]:
-    return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d+)", raw)]
 
 
 def until(sock: socket.socket, text: bytes) -> None:
@@ -73,7 +69,7 @@ def test_what_is_broken_is_refused_after_the_answers_to_what_came_before_it(
 
     raw = gateway.raw(GOOD * n_before + broken + b"\r\n" + GOOD)
 
-    assert answers(raw) == [200] * n_before + [status]
+    assert statuses(raw) == [200] * n_before + [status]
     assert re.findall(rb"answer \d", raw) == [b"answer %d" % i for i in range(n_before)]
     assert raw.count(b"connection: close") == 1
     upstream.requests.clear()
@@ -137,10 +133,10 @@ def test_the_limit_on_headers_counts_all_pieces_in_which_they_come(gateway, size
         sock.sendall(b"\r\nconnection: close\r\n\r\n" + body)
         raw = until_end(sock)
 
-    assert answers(raw) == [status]
+    assert statuses(raw) == [status]
 
 
 def test_a_long_body_does_not_count_as_headers_of_the_request_behind_it(gateway):
     long = request(BODY.replace(b"?", b"?" * 300_000))
 
-    assert answers(gateway.raw(long + GOOD[:40], GOOD[40:])) == [200, 200]
+    assert statuses(gateway.raw(long + GOOD[:40], GOOD[40:])) == [200, 200]

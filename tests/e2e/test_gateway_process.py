@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import signal
 import socket
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 from tests.servers.faulty_upstream import DONE, HELLO, ROLE, STALL, FaultyUpstream, chunk, event, stream
 from tests.servers.faulty_upstream import STREAM_HEAD as HEAD
-from tests.servers.gateway import CHAT, GatewayProcess, make_key, read_all, request, rows, write_config
+from tests.servers.gateway import CHAT, GatewayProcess, make_key, read_all, request, rows, statuses, write_config
 
 BODY = json.dumps(CHAT).encode()
 STREAM = json.dumps({**CHAT, "stream": True}).encode()
@@ -54,10 +53,6 @@ def ask(gateway: GatewayProcess, body: bytes = BODY, path: str = "/v1/chat/compl
         connection.request(method, path, body, {"content-type": "application/json", **headers})
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
-
-
-def statuses(raw: bytes) -> list[int]:
-    return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d+)", raw)]
 
 
 def test_the_openai_client_works_as_it_is(gateway, upstream):

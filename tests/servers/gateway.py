@@ -250,6 +250,11 @@ def read_all(sock: socket.socket, silence_s: float = 1.0) -> bytes:
     return got
 
 
+def statuses(raw: bytes) -> list[int]:
+    """Of the answers in what a gateway sent, in order."""
+    return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d+)", raw)]
+
+
 def request(body: bytes, *headers: str, path: str = "/v1/chat/completions", method: str = "POST") -> bytes:
     """The bytes of one request."""
     lines = [f"{method} {path} HTTP/1.1", "host: localhost", "content-type: application/json", *headers]

@@ -104,7 +104,7 @@ def _cost_line(cost: CostComparison, machine_usd_per_hour: float) -> str:
         line += f"; always strong {cost.always_strong_usd:,.4f}"
     if cost.always_weak_usd is not None:
         line += f"; always weak {cost.always_weak_usd:,.4f}"
-    line += f"; router's own time {cost.router_usd:,.6f} (at {machine_usd_per_hour:g} USD an hour)"
+    line += f"; router's own time {cost.router_usd:.2g} (at {machine_usd_per_hour:g} USD an hour)"
     if cost.saved_share is not None:
         line += f"; saved {cost.saved_share:.1%} against always strong"
     return line
@@ -112,7 +112,9 @@ def _cost_line(cost: CostComparison, machine_usd_per_hour: float) -> str:
 
 def _latency_line(name: str, latency: Latency) -> str:
     parts = {"p50": latency.p50_s, "p95": latency.p95_s, "p99": latency.p99_s}
-    return f"{name}: " + ", ".join(f"{part} {value:.3f} s" for part, value in parts.items() if value is not None)
+    return f"{name}: " + ", ".join(
+        f"{part} {1000 * value:,.1f} ms" for part, value in parts.items() if value is not None
+    )
 
 
 def _show_feedback(output: Output, found: Summary) -> None:
