@@ -191,7 +191,7 @@ class GatewayProcess:
         self._words = [PYTHON, "-m", "prefroute", "serve", str(path), *words]
 
     def __enter__(self) -> GatewayProcess:
-        listening = r"Listening on http://[^ ]*:(\d+)"
+        listening = r"Listening on http://[^\s\"]*:(\d+)"  # within its line: another's may follow
         with self._log.open("ab") as log:
             earlier = len(re.findall(listening, self.log))  # of processes before this one
             self.process = subprocess.Popen(self._words, stderr=log, stdout=log)
@@ -215,7 +215,8 @@ class GatewayProcess:
         """The last of `count` places in the log that match."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            found = list(re.finditer(pattern, self.log))
+            written = self.log
+            found = list(re.finditer(pattern, written[: written.rfind("\n") + 1]))  # a line may be half written
             if len(found) >= count:
                 return found[count - 1]
             assert self.process.poll() is None, self.log
