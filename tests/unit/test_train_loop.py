@@ -94,6 +94,17 @@ def test_best_weights_are_kept_and_training_stops_after_patience_checks():
     assert equal(task.weights(), best)
 
 
+def test_weights_that_training_begins_with_may_be_the_best():
+    task = Task(lr=100.0)
+    before = task.weights()
+
+    history = task.run(LoopPlan(steps=30, batch_size=8, check_every=10, patience=3, check_start=True))
+
+    assert [entry["step"] for entry in history] == [0, 10, 20, 30]
+    assert history[0]["train_loss"] is None
+    assert equal(task.weights(), before)
+
+
 def test_accumulated_parts_make_the_same_step():
     whole, parts = Task(noise=0.0), Task(noise=0.0)
     whole.run()

@@ -23,7 +23,7 @@ from prefroute.routers._folders import transformers_library
 from prefroute.routers.base import RouterState, SteppedRouter, check_data, check_prompts
 from prefroute.train.calibration import fit_temperature, softmax
 from prefroute.train.report import Calibration, TrainingReport
-from prefroute.types import Battles, FloatArray, Outcomes
+from prefroute.types import Battles, FloatArray, IndexArray, Outcomes
 
 __all__ = ["FineTuned", "Parts"]
 
@@ -69,7 +69,6 @@ class FineTuned(SteppedRouter):
     batch_size: int
     accumulate: int
     lr: float
-    head_lr: float | None = None  # of what stands on top of the pretrained body; None for `lr`
     weight_decay: float
     max_tokens: int
     held_out_share: float
@@ -187,8 +186,11 @@ class FineTuned(SteppedRouter):
         place = _networks.device()
         parts.network.to(place)
         half = self.precision == "bfloat16" or (self.precision == "auto" and place.type == "cuda")
-        objective = _networks.Objective(parts.network, parts.reader(prompts), targets, left=self.left, half=half)
+        rows = parts.reader(prompts)
+        objective = _networks.Objective(parts.network, rows, targets, left=self.left, half=half)
         learned, kept = np.flatnonzero(~held), np.flatnonzero(held)
+        if resume is None or not resume.exists():
+            self._start(parts.network, prompts, rows, targets, learned)
         plan = LoopPlan(
             steps=self.steps,
             batch_size=self.batch_size,
@@ -196,13 +198,12 @@ class FineTuned(SteppedRouter):
             patience=_PATIENCE,
             accumulate=self.accumulate,
             max_grad_norm=1.0,
+            check_start=True,
             seed=self.seed,
         )
         history = fit_loop(
             parts.network,
-            _networks.adamw(
-                parts.network, self.lr, self.lr if self.head_lr is None else self.head_lr, self.weight_decay
-            ),
+            _networks.adamw(parts.network, self.lr, self.weight_decay),
             lambda rows: objective.loss(learned[rows]),
             lambda: objective.held_out_loss(kept),
             len(learned),
@@ -213,6 +214,24 @@ class FineTuned(SteppedRouter):
             progress=progress,
         )
         return parts, history
+
+    def _start(
+        self,
+        network: Any,
+        prompts: Sequence[str],
+        rows: Sequence[Sequence[int]],
+        targets: FloatArray,
+        learned: IndexArray,
+    ) -> None:
+        """Put the network where a training begins; as it is, unless a kind knows better.
+
+        Args:
+            network: On its device.
+            prompts: All of them.
+            rows: Their token ids.
+            targets: Their label distributions, shape (n, k).
+            learned: Which of them are not held out.
+        """
 
     def _identity(self, prompts: Sequence[str], targets: FloatArray, base_sha256: str) -> str:
         """SHA-256 over everything that the trained weights depend on."""
@@ -233,9 +252,8 @@ class FineTuned(SteppedRouter):
                 raise ConfigError(f"`{name}` must be a whole number, 1 or more, got {value!r}.")
         if self.accumulate > self.batch_size:
             raise ConfigError(f"`accumulate` must be at most `batch_size` = {self.batch_size}, got {self.accumulate}.")
-        for name, rate in (("lr", self.lr), ("head_lr", self.head_lr)):
-            if rate is not None and not 0 < rate < 1:
-                raise ConfigError(f"`{name}` must be above 0 and below 1, got {rate!r}.")
+        if not 0 < self.lr < 1:
+            raise ConfigError(f"`lr` must be above 0 and below 1, got {self.lr!r}.")
         if not 0 <= self.weight_decay < 1:
             raise ConfigError(f"`weight_decay` must be 0 or more and below 1, got {self.weight_decay!r}.")
         if not 0 < self.held_out_share <= 0.5:

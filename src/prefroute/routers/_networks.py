@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = [
     "device",
     "empty_body",
     "empty_rows",
+    "features_of",
     "first_rows",
     "freeze_lower",
     "join_processes",
@@ -34,6 +35,7 @@ __all__ = [
     "lora",
     "pad",
     "seeded",
+    "set_head",
 ]
 
 _TOKENS_PER_BATCH = 8192  # when scoring: what keeps the activations of a large model within a few gigabytes
@@ -62,13 +64,15 @@ class EncoderNetwork(torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, input_ids: Any, attention_mask: Any) -> Any:
         """Logits, shape (b, k)."""
+        return self.head(self.dropout(self.pooled(input_ids, attention_mask)))
+
+    def pooled(self, input_ids: Any, attention_mask: Any) -> Any:
+        """What the head reads, shape (b, d)."""
         hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (b, t, d)
         if self.pooling == "cls":
-            pooled = hidden[:, 0]  # (b, d)
-        else:
-            weight = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (b, t, 1)
-            pooled = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)  # (b, d)
-        return self.head(self.dropout(pooled))
+            return hidden[:, 0]
+        weight = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (b, t, 1)
+        return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 class DecoderNetwork(torch.nn.Module):  # type: ignore[misc]
@@ -150,19 +154,22 @@ def _of_like_length(rows: Sequence[Sequence[int]], chosen: npt.NDArray[np.intp])
     return [np.array(group) for group in groups]
 
 
-def adamw(network: Any, lr: float, head_lr: float, weight_decay: float) -> Any:
-    """AdamW over what is trained, `head_lr` for what stands on top of the pretrained body.
-
-    Biases and norms, which have one dimension, are not decayed.
-    """
-    groups: dict[tuple[float, float], list[Any]] = {}
-    for name, parameter in network.named_parameters():
+def adamw(network: Any, lr: float, weight_decay: float) -> Any:
+    """AdamW over what is trained; biases and norms, which have one dimension, are not decayed."""
+    groups: dict[float, list[Any]] = {}
+    for parameter in network.parameters():
         if parameter.requires_grad:
-            rate = lr if name.startswith("body.") else head_lr
-            groups.setdefault((rate, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
-    )
+            groups.setdefault(weight_decay if parameter.ndim > 1 else 0.0, []).append(parameter)
+    return torch.optim.AdamW([{"params": group, "weight_decay": decay} for decay, group in groups.items()], lr=lr)
+
+
+def set_head(network: EncoderNetwork, weights: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> None:
+    """Give the head these weights, shape (k, d), and bias, shape (k,); the first process's under torchrun."""
+    with torch.no_grad():
+        for parameter, value in ((network.head.weight, weights), (network.head.bias, bias)):
+            parameter.copy_(torch.from_numpy(value))
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.broadcast(parameter, 0)
 
 
 def freeze_lower(body: Any, n_layers: int) -> None:
@@ -227,8 +234,20 @@ def pad(rows: Sequence[Sequence[int]], *, left: bool, fill: int = 0) -> tuple[An
 
 
 def logits_of(network: Any, rows: Sequence[Sequence[int]], n_labels: int, *, left: bool) -> npt.NDArray[np.float64]:
-    """Logits of tokenised prompts, shape (n, k); batches are made of prompts of like length, in float32."""
-    logits = np.zeros((len(rows), n_labels))
+    """Logits of tokenised prompts, shape (n, k), in float32."""
+    return _through(network, network, rows, n_labels, left=left)
+
+
+def features_of(network: EncoderNetwork, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
+    """What the head reads of tokenised prompts, shape (n, d), in float32."""
+    return _through(network, network.pooled, rows, network.head.in_features, left=False)
+
+
+def _through(
+    network: Any, read: Callable[[Any, Any], Any], rows: Sequence[Sequence[int]], width: int, *, left: bool
+) -> npt.NDArray[np.float64]:
+    """What `read` makes of tokenised prompts, shape (n, width), in batches of like length; without dropout."""
+    values = np.zeros((len(rows), width))
     by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     place = next(network.parameters()).device
     training = network.training
@@ -238,9 +257,9 @@ def logits_of(network: Any, rows: Sequence[Sequence[int]], n_labels: int, *, lef
             n = max(1, min(len(by_length), 64, _TOKENS_PER_BATCH // max(1, len(rows[by_length[-1]]))))
             batch, by_length = by_length[-n:], by_length[:-n]
             ids, mask = pad([rows[i] for i in batch], left=left)
-            logits[batch] = network(ids.to(place), mask.to(place)).double().cpu().numpy()
+            values[batch] = read(ids.to(place), mask.to(place)).double().cpu().numpy()
     network.train(training)
-    return logits
+    return values
 
 
 def arrays_of(network: Any, wanted: Sequence[str] | None = None) -> dict[str, npt.NDArray[Any]]:

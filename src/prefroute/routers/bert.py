@@ -2,29 +2,31 @@
 
 Source: Ong et al. 2024, arXiv:2406.18665, sec. 4.2 (BERT-base, [CLS], 2,000 steps of 16, learning rate 1e-5, weight
 decay 0.01). Differs: a tie counts half a win (there it counts for the weak model); any encoder; soft labels; a
-held-out split ends the training early and gives a temperature; the head reads the mean over the tokens and learns
-faster than the encoder, which would else forget what it knows before the head has learned anything (Howard and Ruder
-2018, arXiv:1801.06146, discriminative learning rates).
+held-out split ends the training early and gives a temperature; the head reads the mean over the tokens and starts at
+a penalised regression on the untouched encoder (`_probe`), where fine-tuning takes it up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from prefroute.data import prompt_folds
 from prefroute.errors import ConfigError
 from prefroute.routers._bert_onnx import OnnxScorer, write_graph
 from prefroute.routers._finetune import FineTuned, Parts
 from prefroute.routers._folders import open_base, transformers_library
 from prefroute.routers._readers import EncoderReader
-from prefroute.types import FloatArray
+from prefroute.types import FloatArray, IndexArray
 
 __all__ = ["Bert", "export_onnx"]
 
 _POOLINGS = ("cls", "mean")
+_PROBE_FOLDS = 5
+_MOST_PROBED = 10_000  # prompts: enough for a line, and minutes on a CPU
 # short, long, empty and past every limit: what an exported graph is compared on
 _PROBES = ("Hi", "", "Prove that the square root of two is irrational. " * 9, "word " * 4000)
 
@@ -37,14 +39,13 @@ class Bert(FineTuned):
         weak: Name of the weak model.
         base: The pretrained encoder: "minilm", a folder, or a name on the Hugging Face hub.
         pooling: What the head reads: "mean" (over all tokens) or "cls" (first token, as in the paper).
+        probe: Whether the head starts at a penalised regression; False for at random, as in the paper.
         frozen_layers: The embeddings and this many of the lowest layers stay as they are; 0 trains all. Half of the
             layers take two thirds of the time.
         steps: Most optimiser steps.
         batch_size: Prompts in a step.
         accumulate: Parts that a step's batch is split into, for less memory and the same result.
-        lr: Highest learning rate, reached after a tenth of the steps; it then falls linearly. The paper's 1e-5 suits
-            BERT-base.
-        head_lr: The same for the head; None for `lr`.
+        lr: Highest learning rate, reached after a tenth of the steps; it then falls linearly.
         weight_decay: Of AdamW; biases and norms have none.
         max_tokens: Tokens of a prompt that are read at most; the rest is cut.
         held_out_share: Share of the distinct prompts that is kept for early stopping and the temperature.
@@ -68,12 +69,12 @@ class Bert(FineTuned):
         *,
         base: str = "minilm",
         pooling: str = "mean",
+        probe: bool = True,
         frozen_layers: int = 0,
         steps: int = 2000,
         batch_size: int = 16,
         accumulate: int = 1,
-        lr: float = 2e-5,
-        head_lr: float | None = 3e-3,
+        lr: float = 1e-5,
         weight_decay: float = 0.01,
         max_tokens: int = 512,
         held_out_share: float = 0.1,
@@ -84,12 +85,12 @@ class Bert(FineTuned):
         self.weak = weak
         self.base = base
         self.pooling = pooling
+        self.probe = probe
         self.frozen_layers = frozen_layers
         self.steps = steps
         self.batch_size = batch_size
         self.accumulate = accumulate
         self.lr = lr
-        self.head_lr = head_lr
         self.weight_decay = weight_decay
         self.max_tokens = max_tokens
         self.held_out_share = held_out_share
@@ -123,6 +124,23 @@ class Bert(FineTuned):
 
         network = EncoderNetwork(empty_body(library, meta["config"]), self.n_labels, self.pooling)
         return Parts(network, EncoderReader(tokenizer, meta["max_tokens"]), tokenizer, dict(meta))
+
+    def _start(
+        self,
+        network: Any,
+        prompts: Sequence[str],
+        rows: Sequence[Sequence[int]],
+        targets: FloatArray,
+        learned: IndexArray,
+    ) -> None:
+        if not self.probe:
+            return
+        from prefroute.routers._networks import features_of, set_head
+        from prefroute.routers._probe import fit_probe
+
+        chosen = np.random.default_rng(self.seed).permutation(learned)[:_MOST_PROBED]
+        fold = prompt_folds([prompts[i] for i in chosen], _PROBE_FOLDS, self.seed)
+        set_head(network, *fit_probe(features_of(network, [rows[i] for i in chosen]), targets[chosen], fold))
 
     def _targets(self, win: FloatArray) -> FloatArray:
         """Strong wins, tie, weak wins; a soft win lies between its two neighbours, shape (n, 3)."""

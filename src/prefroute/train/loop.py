@@ -43,6 +43,7 @@ class LoopPlan:
         patience: Checks without a better held-out loss after which training ends.
         accumulate: Parts that a batch is split into, for less memory and the same step.
         max_grad_norm: Gradients are scaled down to this length; None leaves them.
+        check_start: Whether the weights that training begins with may be the best.
         seed: Draws the batches, and dropout and noise.
     """
 
@@ -52,6 +53,7 @@ class LoopPlan:
     patience: int
     accumulate: int = 1
     max_grad_norm: float | None = None
+    check_start: bool = False
     seed: int = 0
 
 
@@ -104,7 +106,8 @@ def fit_loop(  # noqa: PLR0913 - one for each thing that a training is made of
         progress: Told of every step.
 
     Returns:
-        One mapping for each check: `step`, `train_loss` (mean since the check before), `held_out_loss`.
+        One mapping for each check: `step`, `train_loss` (mean since the check before; None at step 0),
+        `held_out_loss`.
 
     Raises:
         DataError: If a loss is NaN or infinite; the state on disk is that of the last check.
@@ -116,6 +119,8 @@ def fit_loop(  # noqa: PLR0913 - one for each thing that a training is made of
     if resume is not None and resume.exists():
         read_state(resume, state, identity)
     with torch.random.fork_rng(), _rates_kept(optimizer) as rates, _memory_watched(state, plan):
+        if plan.check_start and not state.history:
+            _check(module, state, held_out_loss)
         for rows in _batches(n_rows, plan, state.step):
             if state.bad_checks >= plan.patience:
                 break
@@ -180,7 +185,7 @@ def _check(module: Any, state: LoopState, held_out_loss: Callable[[], float]) ->
         value = float(shared)
     if not math.isfinite(value):
         raise DataError(f"The held-out loss became {value} at step {state.step}. {_NOT_FINITE}")
-    train_loss = state.loss_sum / state.since_check
+    train_loss = state.loss_sum / state.since_check if state.since_check else None
     state.history.append({"step": state.step, "train_loss": train_loss, "held_out_loss": value})
     state.loss_sum, state.since_check = 0.0, 0
     if value < state.best_loss:

@@ -242,7 +242,7 @@ def test_frozen_layers_stay_as_they_were_and_the_others_learn(tiny_encoder):
 
     before = transformers.AutoModel.from_pretrained(tiny_encoder).state_dict()
 
-    after = bert(tiny_encoder, frozen_layers=1, lr=1e-3).fit(separable()).parts_.network.body.state_dict()
+    after = bert(tiny_encoder, frozen_layers=1, lr=1e-3, probe=False).fit(separable()).parts_.network.body.state_dict()
 
     same = {name: bool((before[name] == tensor).all()) for name, tensor in after.items()}
     assert all(same[name] for name in same if name.startswith(("embeddings.", "encoder.layer.0.")))
@@ -257,16 +257,53 @@ def test_frozen_layers_have_no_dropout(tiny_encoder):
     assert {p for name, p in dropout.items() if name.startswith("encoder.layer.1.")} == {0.1}
 
 
-def test_the_head_has_a_learning_rate_of_its_own_and_biases_do_not_decay(learned):
+def test_biases_and_norms_do_not_decay(learned):
     from prefroute.routers._networks import adamw
 
-    groups = adamw(learned.parts_.network, 1e-5, 1e-2, 0.1).param_groups
+    network = learned.parts_.network
+    groups = adamw(network, 1e-5, 0.1).param_groups
     found = {id(parameter): (group["lr"], group["weight_decay"]) for group in groups for parameter in group["params"]}
 
-    network = learned.parts_.network
     assert len(found) == len(list(network.parameters()))
-    assert (found[id(network.head.weight)], found[id(network.head.bias)]) == ((1e-2, 0.1), (1e-2, 0.0))
-    assert {found[id(p)] for p in network.body.parameters()} == {(1e-5, 0.1), (1e-5, 0.0)}
+    assert {found[id(p)] for p in network.parameters() if p.ndim > 1} == {(1e-5, 0.1)}
+    assert {found[id(p)] for p in network.parameters() if p.ndim == 1} == {(1e-5, 0.0)}
+
+
+def test_the_head_starts_where_the_untouched_encoder_already_tells_prompts_apart(tiny_encoder):
+    started = bert(tiny_encoder, steps=1, lr=1e-9).fit(separable())
+    at_random = bert(tiny_encoder, steps=1, lr=1e-9, probe=False).fit(separable())
+
+    first, second = (router.training_.history[0]["held_out_loss"] for router in (started, at_random))
+    assert first < second
+    assert started.win_rate(HARD).min() > started.win_rate(EASY).max()
+
+
+def test_a_probe_of_noise_says_the_mean_to_everything():
+    from prefroute.routers._probe import fit_probe
+
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(300, 200)), np.eye(3)[rng.integers(0, 3, 300)]
+
+    weights, bias = fit_probe(features, targets, np.arange(300) % 5)
+
+    shares = np.exp(bias) / np.exp(bias).sum()
+    assert shares == pytest.approx(targets.mean(axis=0), abs=0.02)
+    assert np.abs(features @ weights.T).max() < 0.3  # without a penalty: above 3
+
+
+def test_a_probe_takes_features_of_any_scale_and_place():
+    from prefroute.routers._probe import fit_probe
+
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 5))
+    targets = np.eye(2)[(features[:, 0] > 0).astype(int)]
+    fold = np.arange(200) % 5
+
+    weights, bias = fit_probe(features, targets, fold)
+    others = fit_probe(1000 * features + 7, targets, fold)
+
+    assert (1000 * features + 7) @ others[0].T + others[1] == pytest.approx(features @ weights.T + bias, abs=1e-3)
+    assert ((features @ weights.T + bias).argmax(axis=1) == targets.argmax(axis=1)).mean() > 0.95
 
 
 def test_labels_that_never_differ_are_refused(tiny_encoder):
@@ -306,7 +343,6 @@ def test_loss_that_is_not_a_number_stops_and_leaves_the_router_as_it_was(tiny_en
         ({"steps": 0}, "`steps` must be a whole number, 1 or more, got 0"),
         ({"accumulate": 99}, "`accumulate` must be at most `batch_size` = 16, got 99"),
         ({"lr": 0.0}, "`lr` must be above 0 and below 1, got 0.0"),
-        ({"head_lr": 1.0}, "`head_lr` must be above 0 and below 1, got 1.0"),
         ({"frozen_layers": -1}, "`frozen_layers` must be a whole number, 0 or more, got -1"),
         ({"frozen_layers": 2}, "`frozen_layers` must leave one of the base's 2 layers to train, got 2"),
         ({"weight_decay": 1.0}, "`weight_decay` must be 0 or more and below 1, got 1.0"),
