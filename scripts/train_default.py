@@ -60,17 +60,7 @@ def main() -> None:
 
 def train(data: Path, out: Path) -> Mixture:
     """Save the router, and return what it was trained on."""
-    loaded = {name: load_benchmark(name, data) for name in BENCHMARKS}
-    held_out = [p for b in loaded.values() for p in b.outcomes.prompts if not is_train_half(p)]
-    held_out += load_benchmark("mt-bench", data).outcomes.prompts
-    evaluation = PromptKeys.of(held_out)
-    parts = []
-    for name, benchmark in loaded.items():
-        pair = benchmark.outcomes.select([benchmark.strong, benchmark.weak])
-        table = Outcomes(pair.prompts, ("strong", "weak"), pair.quality)
-        parts.append(_part(name, table, f"{benchmark.strong} against {benchmark.weak}", benchmark.licence, evaluation))
-    parts += _pair_parts(data, evaluation)
-
+    parts = training_parts(data)
     mixture = Mixture(tuple(part.source for part in parts))
     router = Experts("strong", "weak", open_embedder("static"), bits=15, folds=5).fit(mixture)
     thresholds = _thresholds(router, mixture)
@@ -84,6 +74,20 @@ def train(data: Path, out: Path) -> Mixture:
         licence="Apache-2.0",
     )
     return mixture
+
+
+def training_parts(data: Path) -> list[Part]:
+    """The train half of every source, without what matches a question that is kept for evaluation."""
+    loaded = {name: load_benchmark(name, data) for name in BENCHMARKS}
+    held_out = [p for b in loaded.values() for p in b.outcomes.prompts if not is_train_half(p)]
+    held_out += load_benchmark("mt-bench", data).outcomes.prompts
+    evaluation = PromptKeys.of(held_out)
+    parts = []
+    for name, benchmark in loaded.items():
+        pair = benchmark.outcomes.select([benchmark.strong, benchmark.weak])
+        table = Outcomes(pair.prompts, ("strong", "weak"), pair.quality)
+        parts.append(_part(name, table, f"{benchmark.strong} against {benchmark.weak}", benchmark.licence, evaluation))
+    return parts + _pair_parts(data, evaluation)
 
 
 def _thresholds(router: Experts, mixture: Mixture) -> dict[str, float]:

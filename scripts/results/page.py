@@ -68,11 +68,15 @@ def _elsewhere(rows: Sequence[Row], _: Path) -> str:
     parts = [
         "Routers see every source of the data folder but the one that is asked: MMLU, GSM8K, MT-Bench, and the pairs "
         "of MMLU-Pro, RouterBench, ZeroEval, BFCL, AlpacaEval and Arena, without the rows that match a question by "
-        "text, stem, n-grams or a cosine of 0.95 (`static`). `linear` and `experts` are told the sources apart, the "
-        "others get one table."
+        "text, stem, n-grams or a cosine of 0.95 (`static`). `linear` and `experts` are told the sources apart, and "
+        "`experts` that all it will be asked is new (`odds` 0); the others get one table. The *prior* predicts the "
+        "mean win rate of these sources everywhere, each counting the same; a Brier score above the prior's says that "
+        "win rates claim more than is known, whatever their order."
     ]
     for group in _groups(rows, QUESTIONS):
-        parts += [f"### {_TITLES[group[0]['benchmark']]}", _facts(group), _evaluations(group)]
+        brier = _over_runs(group[0], "brier_of_prior")
+        prior = f" The prior's Brier score: {brier:.4f}."
+        parts += [f"### {_TITLES[group[0]['benchmark']]}", _facts(group) + prior, _evaluations(group)]
     return "\n\n".join(parts)
 
 
@@ -199,6 +203,7 @@ def _evaluations(rows: Sequence[Row]) -> str:
     routers = sorted(
         (row for row in rows if row["role"] == "router"), key=lambda row: _over_runs(row, "apgr"), reverse=True
     )
+    has_brier = any("brier" in row["runs"][0] for row in rows)
     body = []
     for row in (*routers, *(row for row in rows if row["role"] != "router")):
         values = [run["apgr"] for run in row["runs"]]
@@ -206,11 +211,12 @@ def _evaluations(rows: Sequence[Row]) -> str:
         figures = [_mean(row, name, percent=name != "apgr") for name in ("cpt50", "cpt80", "apgr")]
         length = _mean(row, "vs_length", signed=True) if row["role"] == "router" else ""
         name = f"{row['router']} (reference, not a router)" if row["role"] == "reference" else row["router"]
-        body.append([name, _trained_on(row), _embedder(row), *figures, spread, length])
+        brier = [f"{_over_runs(row, 'brier'):.4f}" if "brier" in row["runs"][0] else ""] * has_brier
+        body.append([name, _trained_on(row), _embedder(row), *figures, spread, length, *brier])
     for (name, data), (cpt50, cpt80, apgr) in paper.FIGURES[rows[0]["benchmark"]].items():
         cells = [f"*paper: {name}*", data, _PAPER_EMBEDDER.get(name, _NONE)]
-        body.append([*cells, f"{cpt50:.2f}", f"{cpt80:.2f}", f"{apgr:.3f}", "", ""])
-    return _table([_HEAD, *body])
+        body.append([*cells, f"{cpt50:.2f}", f"{cpt80:.2f}", f"{apgr:.3f}", "", "", *[""] * has_brier])
+    return _table([[*_HEAD, *["Brier"] * has_brier], *body])
 
 
 def _mean(row: Row, name: str, *, percent: bool = False, signed: bool = False) -> str:

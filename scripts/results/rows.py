@@ -14,11 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 from scripts.results.sources import Data, WithOthers
 
+from prefroute.benchmarks import Benchmark
 from prefroute.cli.output import write_text
-from prefroute.evaluate import AsIs, Entrant, Gold, Kind, Protocol, evaluate
+from prefroute.evaluate import AsIs, Entrant, Fitted, Gold, Kind, Protocol, evaluate
+from prefroute.evaluate.rows import pair_outcomes
+from prefroute.evaluate.scoring import score
 from prefroute.routers import Router
+from prefroute.train.calibration import brier_score
 
 __all__ = [
     "BOTH",
@@ -91,9 +96,12 @@ def compute(data: Data, setting: Setting, wanted: Wanted, seed: int) -> list[Row
     begin = time.process_time()
     others = data.others(setting.benchmark) if wanted.trained_on in (OTHERS, BOTH) else None
     benchmark = data.benchmark(setting.benchmark, *setting.pair)
-    report = evaluate([_entrant(data, setting, wanted)], benchmark, protocol=setting.protocol, seed=seed, n_boot=N_BOOT)
+    entrant = _entrant(data, setting, wanted)
+    report = evaluate([entrant], benchmark, protocol=setting.protocol, seed=seed, n_boot=N_BOOT)
     mine, *rest = report.rows  # the entrant's row comes first
     run = run_of(mine) | {"cpu_s": round(time.process_time() - begin, 1), "commit": report.provenance["git_sha"]}
+    if wanted.trained_on == OTHERS and isinstance(entrant, Fitted):
+        run |= _briers(entrant, benchmark, data.prior(setting.benchmark))
     run["train_n"] = None if wanted.trained_on == SHIPPED else (run["train_n"] or 0) + (len(others) if others else 0)
     found = [identity(data, setting, wanted) | {"runs": [run]}]
     for row in rest:
@@ -175,6 +183,14 @@ def _said(data: Data, setting: Setting, wanted: Wanted) -> str:
         return "other sources"
     own = f"{setting.protocol.n:,} of its questions" if isinstance(setting.protocol, Gold) else "its other folds"
     return f"{own} + other sources" if wanted.trained_on == BOTH else own
+
+
+def _briers(entrant: Fitted, benchmark: Benchmark, prior: float) -> dict[str, float]:
+    """How far win rates and labels are apart: of the router, and of the prior everywhere."""
+    scored = score([entrant], benchmark, AsIs(), 0, None)
+    observed = (1 + pair_outcomes(benchmark, scored, {}).gain) / 2
+    found = {"brier": scored.scores[entrant.name], "brier_of_prior": np.full(len(observed), prior)}
+    return {name: rounded(brier_score(predicted, observed)) for name, predicted in found.items()}
 
 
 def _entrant(data: Data, setting: Setting, wanted: Wanted) -> Entrant:

@@ -23,7 +23,7 @@ from prefroute.routers import Router, routers
 from prefroute.settings import cache_dir
 from prefroute.types import Battles, Embedder, FloatArray, Mixture, Outcomes, Source
 
-__all__ = ["HUMAN_PAIRS", "Data", "WithOthers"]
+__all__ = ["HUMAN_PAIRS", "Data", "WithOthers", "pooled"]
 
 _T = TypeVar("_T")
 _VOTED = ("claude-v1", "gpt-3.5-turbo", "vicuna-13b-v1.2", "alpaca-13b", "llama-13b")
@@ -31,6 +31,7 @@ HUMAN_PAIRS = tuple(("gpt-4", weak) for weak in _VOTED)
 """Pairs of the human votes on MT-Bench: gpt-4 against each other model."""
 
 _PARAMS: dict[str, dict[str, Any]] = {"experts": {"folds": 5}}  # half the time of its ten
+_ELSEWHERE: dict[str, dict[str, Any]] = {"experts": {"odds": 0.0}}  # all that it will be asked is new to it
 _PAIR = ("strong", "weak")
 _BENCHMARKS = ("mmlu", "gsm8k", "mt-bench")
 _PAIRS_FILE = "strong_weak_pairs/pairs.parquet"
@@ -79,13 +80,18 @@ class Data:
         """
         return self._once(("others", _family(benchmark)), lambda: self._others(_family(benchmark)))
 
+    def prior(self, benchmark: str) -> float:
+        """Mean win rate of the rows that routers see who never saw the benchmark, every source counting the same."""
+        examples = win_examples(self.others(benchmark), *_PAIR)
+        return float(np.mean(np.bincount(examples.source, examples.win) / np.bincount(examples.source)))
+
     def trained_elsewhere(self, kind: str, benchmark: str, embedder: str) -> Fitted:
         """A router that never saw the benchmark, with the keys of what it did see."""
 
         def fitted() -> Fitted:
             mixture = self.others(benchmark)
-            router = self.unfitted(kind, *_PAIR, embedder=embedder, seed=0)
-            data: Any = mixture if Mixture in router.learns_from else _pooled(mixture)
+            router = self.unfitted(kind, *_PAIR, embedder=embedder, seed=0, **_ELSEWHERE.get(kind, {}))
+            data: Any = mixture if Mixture in router.learns_from else pooled(mixture)
             return Fitted(kind, router.fit(data), PromptKeys.of(mixture.prompts))
 
         return self._once(("fitted", kind, _family(benchmark), embedder), fitted)
@@ -99,10 +105,10 @@ class Data:
 
         return self._once(("shipped",), opened)
 
-    def unfitted(self, kind: str, strong: str, weak: str, *, embedder: str, seed: int) -> Router:
+    def unfitted(self, kind: str, strong: str, weak: str, *, embedder: str, seed: int, **params: Any) -> Router:
         """A router with nothing learned; its kind's own settings, but `experts` has five folds, as the shipped one."""
         vectors = self.embedder(embedder) if routers.get(kind).uses_embedder else None
-        return make_router(kind, strong, weak, embedder=vectors, seed=seed, params=_PARAMS.get(kind, {}))
+        return make_router(kind, strong, weak, embedder=vectors, seed=seed, params=_PARAMS.get(kind, {}) | params)
 
     def _once(self, key: tuple[object, ...], make: Callable[[], _T]) -> _T:
         if key not in self._kept:
@@ -173,7 +179,7 @@ def _family(benchmark: str) -> str:
     return "mt-bench" if benchmark == "mt-bench-human" else benchmark
 
 
-def _pooled(mixture: Mixture) -> Battles:
+def pooled(mixture: Mixture) -> Battles:
     """The sources as one table, for kinds that know nothing of sources: soft battles of strong against weak."""
     examples = win_examples(mixture, *_PAIR)
     first = np.zeros(len(examples.win), dtype=np.int32)

@@ -4,5 +4,6 @@
     python -m scripts.shipped --data DIR                                     # what is known of them
 
 `held_out` measures on questions that were not trained on, `transfer` on pairs of models that played no part, `diagram`
-draws, `page` writes Markdown from the JSON and nothing else.
+draws, `page` writes Markdown from the JSON and nothing else. `rivals` is a step of its own: routers with MiniLM and
+torch, trained on the same rows.
 """

@@ -10,6 +10,7 @@ from typing import Any
 from scripts.shipped.diagram import save_diagram
 from scripts.shipped.held_out import BENCHMARKS, held_out
 from scripts.shipped.page import card_metrics, card_notes, page
+from scripts.shipped.rivals import RIVALS
 from scripts.shipped.transfer import transfer
 
 from prefroute.checkpoint import fingerprint, open_checkpoint, save_checkpoint
@@ -33,7 +34,7 @@ def main() -> None:
             parser.error("--data DIR is missing: name the folder that holds routellm_benchmarks/.")
         write_text(FIGURES, json.dumps(measured(args.data), indent=1) + "\n")
     found = json.loads(FIGURES.read_text(encoding="utf-8"))
-    write_text(PAGE, page(found))
+    write_text(PAGE, page(found, json.loads(RIVALS.read_text(encoding="utf-8"))))
     save_diagram(found["held_out"], DIAGRAM)
     write_card(DEFAULT, found)
 

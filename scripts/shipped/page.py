@@ -31,8 +31,13 @@ _ABOUT = (
 )
 
 
-def page(found: _Found) -> str:
-    """The page in docs."""
+def page(found: _Found, rivals: _Found) -> str:
+    """The page in docs.
+
+    Args:
+        found: Figures of `python -m scripts.shipped`.
+        rivals: Figures of `python -m scripts.shipped.rivals`.
+    """
     picture = "![Observed against predicted win rate on each benchmark](img/reliability.svg)\n\n"
     parts = [
         "# The shipped router",
@@ -41,6 +46,7 @@ def page(found: _Found) -> str:
         _ABOUT,
         "## Training data\n\n" + _training(found),
         "## On questions that it was not trained on\n\n" + _held_out(found),
+        "## Beside routers with MiniLM and torch\n\n" + _rivals(rivals),
         "## Calibration\n\n" + picture + _calibration(found),
         "## What a threshold costs and recovers\n\n" + _thresholds(found),
         "## Other models\n\n" + _transfer(found),
@@ -114,6 +120,26 @@ def _tasks(found: _Found) -> str:
         f"Task by task, where a benchmark is a pool of them: of {len(tasks)} intervals {above} lie above 0.5 and "
         f"{below} below it. Much of a pooled figure is telling tasks apart.\n\n"
         + _table([["benchmark", "task", "n", "APGR"], *rows])
+    )
+
+
+def _rivals(rivals: _Found) -> str:
+    routers = rivals["routers"]
+    others = sorted(rivals["cpu_s"], key=lambda name: -routers[name]["mean"][0])
+    rows = []
+    for name in ("default", *others):
+        figures = [f"{routers[name][benchmark][0]:.3f}" for benchmark in _TITLES]
+        minutes = f"{rivals['cpu_s'][name] / 60:.1f}" if name in others else ""
+        apart = _figure(routers[name]["shipped_minus"], signed=True) if name in others else ""
+        rows.append([f"`{name}`", minutes, *figures, _figure(routers[name]["mean"]), apart])
+    head = ["router", "CPU minutes to train", *_TITLES.values(), "mean of the five", "shipped minus it"]
+    return (
+        "What the small embedder costs: each kind trained once, with the settings that it comes with, on the same "
+        f"{rivals['train_n']:,} rows with `{rivals['embedder']}`, and asked the same held-out questions. `linear` and "
+        "`experts` are told the sources apart, the others get one table; `ensemble` and `mf` are trained with torch. "
+        "APGR; the mean counts each benchmark the same, and its intervals are over resamples of the questions, paired "
+        "in the last column; no second training, so they leave out its luck. By hand: "
+        "`python -m scripts.shipped.rivals` ([figures](shipped-router-rivals.json)).\n\n" + _table([head, *rows])
     )
 
 
@@ -242,7 +268,8 @@ def _yours() -> str:
 
 def _rebuild() -> str:
     return (
-        "In a checkout, with the data folder; the first takes a few minutes and gives the same bytes each time:\n\n"
+        "In a checkout, with the data folder; `make default` does both, in some minutes. The first gives the same "
+        "bytes each time:\n\n"
         "```sh\n"
         "python scripts/train_default.py --data DIR --out src/prefroute/default\n"
         "python -m scripts.shipped --data DIR\n"

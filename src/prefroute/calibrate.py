@@ -103,7 +103,7 @@ def calibrate(
     if n_boot < 1:
         raise ConfigError(f"`n_boot` must be at least 1, got {n_boot}.")
     if target == "pgr" and not isinstance(data, Outcomes):
-        raise ConfigError("Calibrating for PGR needs outcomes (both models' quality on each prompt), got prompts only.")
+        raise ConfigError("Calibrating for PGR needs outcomes of both models, got prompts. Give them: --outcomes PATH.")
     ladder = _Ladder.of(router, data, prices, needs_cost=target == "mean_cost_usd")
     real = ladder.levels(np.ones((1, ladder.n)))
     _check_reach(real, target, wanted)
@@ -173,8 +173,11 @@ class _Ladder:
         prompts = data.prompts if isinstance(data, Outcomes) else data
         if not len(prompts):
             raise DataError("Calibration needs prompts (with both models' outcomes, if a table is given), got 0.")
-        win_rate = router.win_rate(prompts)
-        check_column("win_rate", win_rate, len(prompts))
+        # Each distinct prompt is scored once: in a batch, equal prompts may differ in the last bits, by their rows.
+        place = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+        scored = router.win_rate(list(place))
+        check_column("win_rate", scored, len(place))
+        win_rate = scored[[place[prompt] for prompt in prompts]]
         costs = _costs(router, data, prices, needs_cost)
         order, starts = score_blocks(win_rate)
         weak_cost, extra = (None, None) if costs is None else (costs[:, 1], costs[:, 0] - costs[:, 1])
@@ -210,7 +213,9 @@ def _costs(
     if not missing:
         return np.tile(np.array([pair[router.strong], pair[router.weak]], dtype=np.float64), (len(data), 1))
     if needed:
-        raise ConfigError(f"No price is known for {missing[0]!r}. Give USD per request for it in `prices`.")
+        raise ConfigError(
+            f"No price is known for {missing[0]!r}. Give USD per request for it: --price {missing[0]}=USD, or `prices`."
+        )
     return None
 
 

@@ -79,6 +79,15 @@ class Threshold:
             raise DataError(f"Row {row}: `win_rate` must be in [0, 1], got {win_rate[row]}.")
         return np.asarray(win_rate >= self.alpha)
 
+    def takes_strong(self, win_rate: float) -> bool:
+        """Whether one win rate, in [0, 1], is given to the strong model: `choose` without arrays.
+
+        Example:
+            >>> Threshold(0.5).takes_strong(0.5)
+            True
+        """
+        return win_rate >= self.alpha
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values from which `from_dict` makes an equal policy."""
         return {"kind": self.kind, "alpha": self.alpha}

@@ -17,7 +17,7 @@ import pytest
 from tests.chaos.load import Load, many
 from tests.servers.gateway import GatewayProcess, rows, write_config
 
-from prefroute.journal.writer import INTENT_S
+from prefroute.journal.inbox import INTENT_S
 from prefroute.serve.stand_in import StandIn
 
 N_KILLS, N_CLIENTS = 30, 16

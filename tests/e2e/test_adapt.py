@@ -74,7 +74,7 @@ def test_a_wrong_line_is_refused_and_nothing_is_made(run, words, said):
 def test_a_router_without_a_difficulty_is_refused(run, outcomes, checkpoint):
     message = run.refused("adapt", checkpoint, "--data", outcomes, *PAIR, "--out", "mine")
 
-    assert "difficulty is what experts routers know" in message
+    assert "which knows no difficulty. Leave it out for the one that ships" in message
 
 
 def test_a_folder_that_is_there_is_left_alone(run, outcomes):

@@ -113,3 +113,11 @@ def test_a_closed_pipe_is_no_error_to_shout_about(run, checkpoint):
 
     assert json.loads(done.stdout)["index"] == 0
     assert done.stderr == ""
+
+
+def test_an_error_message_sends_no_escape_sequence_to_the_terminal(run):
+    (run.folder / "t.csv").write_text("a\x1b[2Jb,c\nq,r\n")
+
+    message = run.refused("data", "inspect", "t.csv")
+
+    assert "the columns (a [2Jb, c) fit no known table" in message

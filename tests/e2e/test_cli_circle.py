@@ -100,6 +100,20 @@ def test_evaluate_of_a_checkpoint_leaves_out_what_it_was_trained_on(run, outcome
     assert message.startswith("No question of outcomes")
 
 
+def test_evaluate_takes_the_pair_that_the_routers_were_trained_for(run, outcomes):
+    lines = outcomes.read_text().splitlines()
+    three = [lines[0] + ",other", *(f"{line},{i % 2}" for i, line in enumerate(lines[1:]))]
+    for name, part in (("train.csv", three[:150]), ("test.csv", [three[0], *three[150:]])):
+        (run.folder / name).write_text("\n".join(part) + "\n")
+    run("train", "length", "--data", "train.csv", "--strong", "small", "--weak", "other", "--out", "mine")
+
+    done = run("evaluate", "mine", "--benchmark", "test.csv", "--json", "-")
+    refused = run.refused("evaluate", "length", "--benchmark", "test.csv", "--folds", "3")
+
+    assert {(row["strong"], row["weak"]) for row in json.loads(done.stdout)["results"]} == {("small", "other")}
+    assert "3 models (big, small, other). Name two of them with --strong and --weak." in refused
+
+
 def test_evaluate_of_a_kind_without_a_protocol_says_how_to_train_it(run, outcomes):
     message = run.refused("evaluate", "knn", "--benchmark", outcomes, *PAIR)
 
@@ -125,7 +139,8 @@ def test_train_refuses_the_test_questions_and_can_leave_them_out(run, outcomes):
     refused = run.refused(*words, "--out", "one")
     done = run(*words, "--out", "two", "--drop-contaminated", "--json", "-")
 
-    assert "Training rows are questions of 'split/test.parquet'" in refused
+    assert "training rows are questions of 'split/test.parquet' (" in refused
+    assert run.refused(*words, "--against", outcomes, "--drop-contaminated", "--out", "no").startswith("All ")
     assert not (run.folder / "one").exists()
     summary = json.loads(done.stdout)
     assert summary["n"] + summary["n_contaminated"] == 240
@@ -154,10 +169,59 @@ def test_train_refuses_a_parameter_that_the_kind_does_not_have(run, outcomes):
     assert message.startswith("Unknown parameter of knn 'kk'. Did you mean 'k'?")
 
 
+@pytest.fixture
+def half_trained(run, outcomes):
+    """A folder with a router that was trained on `split/train.csv`, and the rest in `split/test.csv`."""
+    run("data", "split", outcomes, "--test-share", "0.3", "--format", "csv", "--out", "split")
+    run("train", "length", "--data", "split/train.csv", *PAIR, "--out", "mine")
+    return run
+
+
+def test_calibrate_leaves_out_and_counts_what_the_router_was_trained_on(half_trained, outcomes):
+    words = ("calibrate", "mine", "--outcomes", outcomes, "--strong-share", "0.3", "--dry-run")
+    seen = json.loads(
+        half_trained("data", "check", "split/train.csv", "--against", outcomes, "--json", "-", code=1).stdout
+    )
+
+    fair = json.loads(half_trained(*words, "--json", "-").stdout)
+    said = half_trained(*words).stdout
+    insisted = half_trained(*words, "--keep-seen").stdout
+
+    n_seen = seen["found"]["any"]
+    assert (fair["n_seen"], fair["n"]) == (n_seen, 240 - n_seen)
+    assert f"Left out: {n_seen} prompts that the router was trained on" in said
+    assert "chosen on 240 prompts" in insisted
+    assert f"Warning: {n_seen} of these prompts trained the router" in insisted
+
+
+def test_calibrate_on_new_prompts_alone_says_nothing_of_training(half_trained):
+    (half_trained.folder / "new.txt").write_text("".join(f"{'word ' * i}entirely\n" for i in range(1, 30)))
+
+    done = half_trained("calibrate", "mine", "--prompts", "new.txt", "--strong-share", "0.3")
+
+    assert "chosen on 29 prompts" in done.stdout
+    assert "trained on" not in done.stdout
+
+
+def test_calibrate_on_a_handful_of_prompts_warns(half_trained):
+    done = half_trained("calibrate", "mine", "--prompts", "-", "--strong-share", "0.5", stdin="new one\nanother\n")
+
+    assert "Warning: so few prompts say little" in done.stdout
+
+
+def test_calibrate_on_nothing_but_training_prompts_is_refused_until_the_user_insists(run, outcomes, checkpoint):
+    before = (checkpoint / "policy.json").read_bytes()
+
+    message = run.refused("calibrate", checkpoint, "--outcomes", outcomes, "--strong-share", "0.9")
+
+    assert message.startswith("The router was trained on all 240 prompts")
+    assert (checkpoint / "policy.json").read_bytes() == before
+
+
 def test_calibrate_saves_a_threshold_that_route_then_uses(run, outcomes, checkpoint):
     shutil.copytree(checkpoint, run.folder / "mine")
 
-    words = ("calibrate", "mine", "--outcomes", outcomes, "--pgr", "0.8", "--json", "-")
+    words = ("calibrate", "mine", "--outcomes", outcomes, "--keep-seen", "--pgr", "0.8", "--json", "-")
     threshold = json.loads(run(*words).stdout)["threshold"]
 
     assert json.loads(run("route", "hi", "--router", "mine", "--json", "-").stdout)["threshold"] == threshold
@@ -166,9 +230,26 @@ def test_calibrate_saves_a_threshold_that_route_then_uses(run, outcomes, checkpo
 def test_calibrate_with_dry_run_leaves_the_checkpoint_as_it_is(run, outcomes, checkpoint):
     before = (checkpoint / "policy.json").read_bytes()
 
-    run("calibrate", checkpoint, "--outcomes", outcomes, "--strong-share", "0.9", "--dry-run")
+    run("calibrate", checkpoint, "--outcomes", outcomes, "--strong-share", "0.9", "--keep-seen", "--dry-run")
 
     assert (checkpoint / "policy.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("fault", ["of another router", "edited by hand"])
+def test_calibrate_mends_a_policy_that_route_refuses(run, outcomes, checkpoint, fault):
+    shutil.copytree(checkpoint, run.folder / "mine")
+    policy = run.folder / "mine" / "policy.json"
+    if fault == "of another router":
+        run("train", "length", "--data", outcomes, *PAIR, "--out", "other", "--calibrate-share", "0.5")
+        shutil.copy(run.folder / "other" / "policy.json", policy)
+    else:
+        policy.write_text(policy.read_text().replace('"alpha": 0.', '"alpha": 0.1'))
+
+    refused = run.refused("route", "hi", "--router", "mine")
+    run("calibrate", "mine", "--outcomes", outcomes, "--strong-share", "0.3", "--keep-seen")
+
+    assert "prefroute calibrate mine" in refused
+    run("route", "hi", "--router", "mine")
 
 
 def test_calibrate_needs_one_target(run, outcomes, checkpoint):

@@ -167,8 +167,25 @@ def test_feedback_trains_a_router(run, filled, words):
     run("train", "knn", "--data", "outcomes.parquet", *pair, *embedder, "--out", "router")
 
     assert "Wrote 40 rows to outcomes.parquet." in wrote
+    assert "40 prompts were answered by two models or more" in wrote
     routed = run("route", "--router", "router", "a new prompt in words", "--json", "-").stdout
     assert 0 <= json.loads(routed)["win_rate"] <= 1
+
+
+@pytest.mark.slow
+def test_one_sided_feedback_says_that_it_trains_no_pair_and_adapts(run, filled):
+    other_sides = [word for i in range(80) if i % 4 in (1, 2) for word in ("--request", f"r{i:03d}")]
+    run("journal", "delete", filled, *other_sides)
+
+    wrote = run("data", "from-journal", filled, "--out", "o.parquet", "--battles", "b.parquet").stdout
+    refused = run.refused("train", "knn", "--data", "o.parquet", "--strong", "big", "--weak", "small", "--out", "k")
+    run("adapt", "--data", "o.parquet", "--strong", "big", "--weak", "small", "--out", "adapted")
+
+    assert "The journal holds nothing for b.parquet: it is not written." in wrote
+    assert "Every prompt was answered by one model only" in wrote
+    assert "prefroute adapt --data o.parquet" in wrote
+    assert refused.startswith("No prompt was answered by both 'big' and 'small' (40 rows read)")
+    assert (run.folder / "adapted" / "router.json").is_file()
 
 
 def test_commands_that_only_read_need_no_key_of_a_model(run, config):

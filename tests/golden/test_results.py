@@ -47,7 +47,8 @@ def check(data: Data, table: str, setting: Setting, wanted: Wanted) -> None:
     for row in compute(data, setting, wanted, seed=0):
         if row["role"] == "router" or wanted == setting.wanted[0]:
             run = committed(table, row)
-            for name in FIGURES:
+            briers = [name for name in row["runs"][0] if name.startswith("brier")]
+            for name in (*FIGURES, *briers):
                 assert row["runs"][0][name] == pytest.approx(run[name], abs=2e-3), (row["router"], name)
 
 

@@ -19,6 +19,7 @@ import pytest
 from scripts.shipped import page
 from scripts.shipped.__main__ import DEFAULT, FIGURES, PAGE
 from scripts.shipped.held_out import held_out
+from scripts.shipped.rivals import RIVALS, compared
 from scripts.shipped.transfer import PAIRS, TAUGHT, voted
 
 from prefroute.checkpoint import open_checkpoint
@@ -31,6 +32,11 @@ STRONG, WEAK = "gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"
 @pytest.fixture(scope="module")
 def found() -> Any:
     return json.loads(FIGURES.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def rivals() -> Any:
+    return json.loads(RIVALS.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -52,8 +58,27 @@ def test_the_figures_are_of_the_router_that_ships(found, shipped):
     assert found["training_data"] == shipped.manifest["training_data"]
 
 
-def test_the_page_is_what_the_figures_say(found):
-    assert PAGE.read_text(encoding="utf-8") == page.page(found), "run: python -m scripts.shipped --write-only"
+def test_the_rivals_were_compared_with_the_router_that_ships(found, rivals):
+    assert rivals["fingerprint"] == found["fingerprint"], "run: python -m scripts.shipped.rivals --data DIR"
+    assert rivals["train_n"] == sum(entry["rows"] for entry in found["training_data"])
+    for part in found["held_out"]:
+        assert rivals["routers"]["default"][part["benchmark"]][0] == pytest.approx(part["apgr"][0], abs=2e-3)
+
+
+def test_a_rival_is_compared_in_the_mean_and_in_pairs():
+    ours = {"a": (0.6, np.array([0.5, 0.7])), "b": (0.8, np.array([0.8, 0.8]))}
+    theirs = {"a": (0.5, np.array([0.4, 0.6])), "b": (0.7, np.array([0.7, 0.7]))}
+
+    found = compared({name: {"default": ours[name], "linear": theirs[name]} for name in ours})
+
+    assert found["default"]["mean"][0] == pytest.approx((0.6 + 0.8) / 2)
+    assert found["linear"]["a"][0] == 0.5
+    assert found["linear"]["shipped_minus"] == pytest.approx([0.1, 0.1, 0.1])  # in every resample, so without a width
+    assert found["default"]["shipped_minus"] == [0.0, 0.0, 0.0]
+
+
+def test_the_page_is_what_the_figures_say(found, rivals):
+    assert PAGE.read_text(encoding="utf-8") == page.page(found, rivals), "run: python -m scripts.shipped --write-only"
 
 
 def test_the_card_in_the_package_is_what_the_figures_say(found, shipped):

@@ -39,6 +39,13 @@ def says(scores):
 TEN = says([0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95])
 
 
+class Unsteady(Said):
+    """Scores move with the row by less than anybody sees, as matrix products do."""
+
+    def win_rate(self, prompts):
+        return super().win_rate(prompts) + 1e-10 * np.arange(len(prompts))
+
+
 def outcomes(scores, strong, weak, cost=None):
     return Outcomes(says(scores), ("small", "big"), np.column_stack([weak, strong]).astype(float), cost)
 
@@ -55,6 +62,13 @@ def test_threshold_cuts_half_way_between_two_scores():
     assert found.policy.alpha == pytest.approx(0.7)
     assert found.strong_share.value == pytest.approx(0.3)
     assert found.note == ""
+
+
+def test_equal_prompts_are_never_torn_apart_whatever_their_rows():
+    found = calibrate(Unsteady(), says([0.5, 0.2] * 10), strong_share=0.25)
+
+    assert value(found.strong_share) == 0.0
+    assert "10 of 20 prompts share the score" in found.note
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.55, 0.999, 1.0])

@@ -1,9 +1,8 @@
-"""Words as numbers: the same words as by splitting, in bounded memory, from any thread."""
+"""What is known of words: of the same words as by splitting, in bounded memory, from any thread."""
 
 from __future__ import annotations
 
-import gc
-import weakref
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,138 +11,102 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefroute import lexicon
-from prefroute.lexicon import Table, split, sum_rows
+from prefroute.lexicon import Lexicon
 from prefroute.prompts import MAX_CHARS, pieces
 
 
-def words(found):
-    """The pieces of each prompt, in order."""
-    return [[found.lexicon.pieces[number] for number in numbers] for numbers in found.numbers]
+def spelled(piece):
+    """A reader that knows how a piece is spelled."""
+    return piece.encode("utf-8", "surrogatepass") + b" "
 
 
-def lengths(texts):
-    return np.array([len(text) for text in texts])
+def expected(prompt):
+    """What a lexicon of `spelled` should give for the prompt."""
+    return b"".join(map(spelled, pieces(prompt)))
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """A lexicon that is full after twenty entries."""
-    monkeypatch.setattr(lexicon, "_MOST_ENTRIES", 20)
-    monkeypatch.setattr(lexicon, "_lexicon", lexicon.Lexicon())
+    """Lexicons that are full after ten entries."""
+    monkeypatch.setattr(lexicon, "_MOST_ENTRIES", 10)
 
 
 @given(st.lists(st.text(max_size=60), max_size=5))
-def test_numbers_stand_for_the_pieces_of_each_prompt(prompts):
-    assert words(split(prompts)) == [pieces(prompt) for prompt in prompts]
+def test_what_is_known_is_that_of_the_pieces_of_each_prompt(prompts):
+    words = Lexicon(spelled)
+
+    assert words.read(prompts)[1] == [expected(prompt) for prompt in prompts]
+    assert words.read(prompts)[1] == [expected(prompt) for prompt in prompts]  # and of what was read before
 
 
 @pytest.mark.parametrize("space", ["\t", "\x0b", "\x1c", "\x85", "\xa0", "\u2003", "\u3000", "\u200b"])
 def test_every_white_space_splits_as_in_pieces(space):
-    assert words(split([f"a{space}b,{space}"])) == [pieces(f"a{space}b,{space}")]
+    prompt = f"a{space}b,{space}"
+
+    assert Lexicon(spelled).read([prompt])[1] == [expected(prompt)]
+
+
+def test_hashes_are_those_of_the_pieces_in_lower_case():
+    hashes = Lexicon(spelled).read(["The cat, THE", ""])[0]
+
+    assert hashes[0].tolist() == [zlib.crc32(piece) for piece in (b"the", b"cat", b",", b"the")]
+    assert hashes[1].tolist() == []
+    assert hashes[1].dtype == np.uint64
 
 
 def test_the_middle_of_a_very_long_prompt_is_not_read():
     filler = "word " * MAX_CHARS
 
-    assert words(split([filler + "zebra " + filler])) == [pieces(filler + "zebra " + filler)]
-    assert "zebra" not in words(split([filler + "zebra " + filler]))[0]
+    assert Lexicon(spelled).read([filler + "zebra " + filler])[1] == Lexicon(spelled).read([filler + filler])[1]
 
 
-def test_a_piece_has_one_number_in_every_prompt_and_inside_longer_stretches():
-    first, second, third = split(["cat", "(cat)", "a cat."]).numbers
-
-    assert first[0] == second[1] == third[1]
-
-
-def test_a_table_computes_a_row_once_for_each_piece(tiny):
+def test_a_piece_is_looked_at_once_alone_or_inside_longer_stretches():
     seen: list[str] = []
 
-    def noted_lengths(texts):
-        seen.extend(texts)
-        return lengths(texts)
+    def noted(piece):
+        seen.append(piece)
+        return b""
 
-    table = Table(noted_lengths)
+    words = Lexicon(noted)
+    for prompt in ("cat", "(cat)", "a cat.", "(cat) a"):
+        words.read([prompt])
 
-    for prompt in ("one two", "two three", "three one"):
-        found = split([prompt])
-        assert table.rows(found).take(found.numbers[0]).tolist() == [len(word) for word in prompt.split()]
-
-    assert sorted(seen) == ["one", "three", "two"]
+    assert sorted(seen) == ["(", ")", ".", "a", "cat"]
 
 
-def test_rows_are_right_for_a_split_that_is_older_than_the_lexicon(tiny):
-    table = Table(lengths)
-    old = split(["one three fifteen"])
-    for i in range(30):
-        split([f"word{i} other{i}"])  # a new lexicon begins
-
-    assert split([""]).lexicon is not old.lexicon
-    assert table.rows(old).take(old.numbers[0]).tolist() == [3, 5, 7]
-
-
-@pytest.mark.parametrize("text", ["w{i}", "w{i}" + "x" * MAX_CHARS, "a,b,c,d,{i}"])
+@pytest.mark.parametrize("text", ["w{i}", "w{i}" + "x" * MAX_CHARS, "a,b,c,d,{i}", "{i}" + "漢" * 20])
 def test_memory_is_bounded_whatever_comes(monkeypatch, text):
-    monkeypatch.setattr(lexicon, "_MOST_ENTRIES", 1000)
-    monkeypatch.setattr(lexicon, "_MOST_CHARS", 5 * MAX_CHARS)
-    monkeypatch.setattr(lexicon, "_lexicon", lexicon.Lexicon())
+    monkeypatch.setattr(lexicon, "_MOST_ENTRIES", 100)
+    words = Lexicon(spelled)
 
-    kept = []
-    for i in range(1100):
-        found = split([text.format(i=i)]).lexicon
-        kept.append(len(found) + len(found.pieces))
-        assert sum(map(len, found)) <= 6 * MAX_CHARS
-
-    assert max(kept) <= 1000 + MAX_CHARS
+    for i in range(1000):
+        words.read([text.format(i=i)])
+        kept = [*words, *words._older]
+        assert len(kept) <= 200
+        assert all(len(stretch) <= 32 for stretch in kept)
 
 
-def test_a_full_lexicon_is_let_go_with_the_rows_of_every_table(tiny):
-    table = Table(lengths)
-    found = split(["some words"])
-    table.rows(found)
-    old = weakref.ref(found.lexicon)
-    del found
+def test_what_is_asked_for_again_outlives_a_full_lexicon(tiny):
+    seen: list[str] = []
 
-    for i in range(30):
-        split([f"word{i}"])
+    def noted(piece):
+        seen.append(piece)
+        return spelled(piece)
 
-    gc.collect()
-    assert old() is None
+    words = Lexicon(noted)
+    for i in range(40):
+        assert words.read([f"often word{i}"])[1] == [b"often " + f"word{i} ".encode()]
 
-
-def test_a_table_that_is_let_go_takes_its_rows_with_it():
-    table = Table(lengths)
-    found = split(["some words"])
-    table.rows(found)
-    assert table in found.lexicon.kept
-
-    before = len(found.lexicon.kept)
-    del table
-    gc.collect()
-
-    assert len(found.lexicon.kept) == before - 1
+    assert seen.count("often") == 1
 
 
-def test_threads_agree_on_words_and_rows_while_lexicons_come_and_go(tiny):
-    table = Table(lengths)
+def test_threads_read_the_same_while_entries_come_and_go(tiny):
+    words = Lexicon(spelled)
 
     def check(seed):
         for i in range(200):
             prompt = f"{'x' * (i % 7)} y{seed} {'z' * (i % 5 + seed)}, {i}"
-            found = split([prompt])
-            assert words(found) == [pieces(prompt)]
-            assert table.rows(found).take(found.numbers[0]).tolist() == [len(piece) for piece in pieces(prompt)]
+            assert words.read([prompt])[1] == [expected(prompt)]
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(check, range(4)))
-
-
-def test_a_sum_of_rows_is_the_same_alone_and_in_a_batch_to_the_last_bit():
-    rng = np.random.default_rng(0)
-    rows = rng.standard_normal((50, 7)).astype(np.float32)
-    numbers = [rng.integers(50, size=size) for size in (3, 0, 40, 1)]
-
-    together = sum_rows(rows, numbers)
-
-    assert (together == np.concatenate([sum_rows(rows, [chosen]) for chosen in numbers])).all()
-    np.testing.assert_allclose(together, [rows[chosen].sum(axis=0) for chosen in numbers], atol=1e-5)
-    assert sum_rows(rows, []).shape == (0, 7)

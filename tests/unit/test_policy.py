@@ -11,6 +11,14 @@ def test_threshold_above_all_scores_routes_everything_to_weak():
     assert not Threshold(0.9).choose(np.array([0.1, 0.5, 0.89])).any()
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("win_rate", [0.0, 0.1, 0.3, 0.30000000000000004, 1.0])
+def test_one_win_rate_is_decided_as_in_an_array(alpha, win_rate):
+    policy = Threshold(alpha)
+
+    assert policy.takes_strong(win_rate) is bool(policy.choose(np.array([win_rate]))[0])
+
+
 def test_threshold_zero_routes_everything_to_strong():
     assert Threshold(0.0).choose(np.array([0.0, 0.5, 1.0])).all()
 

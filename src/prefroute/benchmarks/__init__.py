@@ -29,7 +29,12 @@ benchmarks: Registry[Loader] = Registry(
 
 
 def load_benchmark(
-    name: str | Path, data_dir: str | Path | None = None, *, strong: str | None = None, weak: str | None = None
+    name: str | Path,
+    data_dir: str | Path | None = None,
+    *,
+    strong: str | None = None,
+    weak: str | None = None,
+    usual: tuple[str, str] | None = None,
 ) -> Benchmark:
     """The benchmark with this name, or any outcomes table as one.
 
@@ -39,6 +44,7 @@ def load_benchmark(
             not needed for a table.
         strong: Another strong model of the pool than the benchmark's own.
         weak: Another weak model of the pool.
+        usual: Strong and weak model of a table that has both, where neither is given.
 
     Raises:
         ConfigError: If the name is unknown and no such file exists, or `data_dir` is needed and not given.
@@ -54,4 +60,4 @@ def load_benchmark(
         )
     from prefroute.benchmarks.table import load_table
 
-    return load_table(Path(name), strong, weak)
+    return load_table(Path(name), strong, weak, usual)

@@ -15,16 +15,24 @@ from prefroute.types import Outcomes
 __all__ = ["load_table"]
 
 
-def load_table(path: Path, strong: str | None = None, weak: str | None = None) -> Benchmark:
+def load_table(
+    path: Path, strong: str | None = None, weak: str | None = None, usual: tuple[str, str] | None = None
+) -> Benchmark:
     """The table's prompts for which both models of the pair were observed; the rest is left out and counted.
 
-    Of a table with two models, the pair may be left unsaid: the one with the higher mean quality is strong.
+    Where the pair is left unsaid, it is the usual one if the table has both; else, of a table with two models, the
+    one with the higher mean quality is strong.
 
     Raises:
         DataError: If the table holds no outcomes, or has more than two models and the pair is not given.
     """
     outcomes = load(path, table="outcomes", strong=strong, weak=weak)
-    pair = (strong, weak) if strong and weak else _by_quality(outcomes, path.name)
+    if strong and weak:
+        pair = (strong, weak)
+    elif usual and not (strong or weak) and set(usual) <= set(outcomes.models):
+        pair = usual
+    else:
+        pair = _by_quality(outcomes, path.name)
     strong, weak = strong or next(m for m in pair if m != weak), weak or next(m for m in pair[::-1] if m != strong)
     kept = observed_pair(outcomes.quality, outcomes.models, strong, weak)
     return Benchmark(

@@ -80,6 +80,7 @@ def open_checkpoint(
     opener: Opener | None = None,
     known: Mapping[str, Router] | None = None,
     with_training: bool = True,
+    with_policy: bool = True,
 ) -> Checkpoint:
     """The router in a checkpoint's folder with all that was saved beside it.
 
@@ -90,6 +91,7 @@ def open_checkpoint(
         opener: Opens the embedder by its spec; `prefroute.embed.open_embedder` by default.
         known: Routers by fingerprint; where the folder holds one of them, it is taken and no second one is made.
         with_training: Whether the hashes of the training prompts are wanted; to score, they are not.
+        with_policy: Whether the policy is wanted; to choose another, it is not, and may be unsound.
 
     Raises:
         CheckpointError: If the folder is missing, damaged, too new or not a checkpoint; if a tensor is missing,
@@ -111,7 +113,7 @@ def open_checkpoint(
     return Checkpoint(
         router=_router(manifest, state, embedder, opener) if router is None else router,
         fingerprint=name,
-        policy=_policy(root, name),
+        policy=_policy(root, name) if with_policy else None,
         training=_training(root) if with_training and TRAINING in manifest["files"] else None,
         manifest=manifest,
     )
@@ -229,7 +231,10 @@ def _policy(root: Path, name: str) -> Policy | None:
     path = root / POLICY
     if not path.exists() and not path.is_symlink():
         return None
-    stored = read_json(path)
+    try:
+        stored = read_json(path)
+    except CheckpointError as exc:
+        raise CheckpointError(f"{exc} Or choose it anew: prefroute calibrate {root}") from exc
     if stored.get("fingerprint") != name:
         raise CheckpointError(
             f"Policy was calibrated for router {str(stored.get('fingerprint'))[:12]} but the checkpoint is "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,11 +90,13 @@ def adapt(
     checkpoint = open_router(router)
     if not isinstance(checkpoint.router, Experts):
         raise ConfigError(
-            f"{router!r} holds a {checkpoint.router.kind} router; difficulty is what experts routers know."
+            f"{router!r} holds a {checkpoint.router.kind} router, which knows no difficulty. Leave it out for the one "
+            "that ships, or name a checkpoint of prefroute train experts."
         )
-    evidence = _evidence(data, journal, quality, prompts)
+    output.spare(router, data, prompts)
+    evidence = _evidence(data, journal, quality, prompts, output)
     made, known = _made(checkpoint.router, evidence, strong, weak)
-    fingerprint, threshold = _save(made, evidence, checkpoint, out, strong_share)
+    fingerprint, threshold, share = _save(made, evidence, checkpoint, out, strong_share)
     left_out = [model for model in evidence.outcomes.models if model not in made.models] if evidence.outcomes else []
     output.result(
         {"schema": 1, "checkpoint": str(out), "fingerprint": fingerprint, "threshold": threshold}
@@ -105,30 +108,35 @@ def adapt(
         output.say(f"  {ability.model}: {ability.n:,} prompts, mean quality {_shown(ability.observed)}, {skill}")
     if left_out:
         output.say(f"Left out, seen on fewer than ten prompts: {', '.join(left_out)}")
-    output.say(f"Next: prefroute calibrate {out} --prompts FILE --strong-share {strong_share:g}")
+    output.say(f"Its threshold {threshold:.6f} sends a share of {share:.3f} of these prompts to {strong}.")
+    output.say(f"Next: prefroute calibrate {shlex.quote(str(out))} --prompts FILE --strong-share {strong_share:g}")
 
 
-def _save(made: Abilities, evidence: _Evidence, ruler: Checkpoint, out: Path, strong_share: float) -> tuple[str, float]:
-    """Fingerprint and threshold of what is saved."""
+def _save(
+    made: Abilities, evidence: _Evidence, ruler: Checkpoint, out: Path, strong_share: float
+) -> tuple[str, float, float]:
+    """Fingerprint and threshold of what is saved, and the strong share that the threshold gives on these prompts."""
     from prefroute.calibrate import calibrate
     from prefroute.checkpoint import save_checkpoint
     from prefroute.data import PromptKeys
 
-    policy = calibrate(made, list(evidence.prompts), strong_share=strong_share, n_boot=1).policy
+    found = calibrate(made, list(evidence.prompts), strong_share=strong_share, n_boot=1)
     own = PromptKeys.of(evidence.prompts)
     fingerprint = save_checkpoint(
         made,
         out,
         training=own if ruler.training is None else PromptKeys.merge([ruler.training, own]),
         training_data=[*ruler.manifest["training_data"], {"name": evidence.name, "rows": len(evidence.prompts)}],
-        policy=policy,
+        policy=found.policy,
         notes=f"The difficulty is that of router {ruler.fingerprint[:12]}.",
         licence=ruler.manifest["licence"],
     )
-    return fingerprint, policy.alpha
+    return fingerprint, found.policy.alpha, found.strong_share.value
 
 
-def _evidence(data: Path | None, journal: str | None, quality: list[str] | None, prompts: str | None) -> _Evidence:
+def _evidence(
+    data: Path | None, journal: str | None, quality: list[str] | None, prompts: str | None, output: Output
+) -> _Evidence:
     from prefroute.data import load, read_prompts
     from prefroute.types import Outcomes
 
@@ -139,7 +147,7 @@ def _evidence(data: Path | None, journal: str | None, quality: list[str] | None,
         assert isinstance(table, Outcomes)
         return _Evidence(data.name, table.prompts, table)
     if journal is not None:
-        table = _from_journal(journal)
+        table = _from_journal(journal, output)
         return _Evidence("feedback in a journal", table.prompts, table)
     assert prompts is not None
     return _Evidence(
@@ -149,11 +157,11 @@ def _evidence(data: Path | None, journal: str | None, quality: list[str] | None,
     )
 
 
-def _from_journal(journal: str) -> Outcomes:
+def _from_journal(journal: str, output: Output) -> Outcomes:
     from prefroute.cli.journal import open_engine
     from prefroute.journal.learning import feedback_data
 
-    with open_engine(journal) as engine:
+    with open_engine(journal, output) as engine:
         found = feedback_data(engine)
     if found.outcomes is None:
         why = "; ".join(f"{n:,} left out: {reason}" for reason, n in found.n_left_out.items())
@@ -178,4 +186,4 @@ def _told(ability: Ability) -> dict[str, Any]:
 
 
 def _shown(figure: Interval) -> str:
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    return f"{figure.value:z.3f} [{figure.low:z.3f}, {figure.high:z.3f}]"

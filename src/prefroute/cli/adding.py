@@ -37,6 +37,7 @@ def add_model(
     from prefroute.types import Outcomes
 
     output = Output(json_to)
+    output.spare(router, data)
     if out.exists():
         raise ConfigError(f"--out {str(out)!r} exists and is left alone. Remove it, or choose another folder.")
     checkpoint = open_router(router)

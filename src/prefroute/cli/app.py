@@ -26,6 +26,7 @@ from prefroute.cli import (
     serve,
     train,
 )
+from prefroute.cli.output import printable
 from prefroute.errors import ConfigError, PrefrouteError
 
 __all__ = ["app", "main"]
@@ -116,5 +117,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _fail(*lines: str, exit_code: int) -> NoReturn:
-    typer.echo("prefroute: error: " + "\n".join(" ".join(line.split()) for line in lines), err=True)
+    typer.echo("prefroute: error: " + "\n".join(map(printable, lines)), err=True)
     sys.exit(exit_code)

@@ -10,7 +10,7 @@ import typer
 
 from prefroute.cli import judging
 from prefroute.cli.options import JsonTo, Seed
-from prefroute.cli.output import Output, check_writable
+from prefroute.cli.output import Output, table_of
 from prefroute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def gold(
     from prefroute.augment import gold_battles
     from prefroute.data import load, write_table
 
-    output = Output(json_to)
-    check_writable(out, "--out")
+    output = Output(json_to, {"--out": out})
+    output.spare(table, source_table)
     outcomes = load(table, table="outcomes")
     made = gold_battles(
         outcomes,
@@ -116,10 +116,9 @@ def _groups(made: Gold) -> list[dict[str, Any]]:
 
 
 def _show_gold(output: Output, made: Gold, out: Path) -> None:
-    from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable("tiers", "source", "possible", "battles", "ties")
+    shown = table_of("tiers", "source", "possible", "battles", "ties")
     for group in made.groups:
         ties = f"{group.tie_share:.1%}" if group.n_kept else "-"
         counts = (f"{group.n_possible:,}", f"{group.n_kept:,}", ties)

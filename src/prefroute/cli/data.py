@@ -12,7 +12,7 @@ from prefroute.cli.fetch import fetch
 from prefroute.cli.from_journal import from_journal
 from prefroute.cli.opening import open_cached_embedder
 from prefroute.cli.options import DataDir, JsonTo, read_config
-from prefroute.cli.output import Bar, Output
+from prefroute.cli.output import Bar, Output, table_of
 from prefroute.cli.phrases import phrases
 from prefroute.errors import ConfigError
 
@@ -34,12 +34,12 @@ def inspect(path: Table, json_to: JsonTo = None) -> None:
 
     Example: prefroute data inspect battles.parquet
     """
-    from rich.table import Table as RichTable
     from rich.text import Text
 
     from prefroute.data import inspect as look
 
     output = Output(json_to)
+    output.spare(path)
     found = look(path)
     output.result({"schema": 1, **found.to_json(), "format": found.schema})
     output.say(
@@ -47,7 +47,7 @@ def inspect(path: Table, json_to: JsonTo = None) -> None:
         f"{found.duplicates:,} rows repeat a prompt, {found.missing_cells:,} cells are not observed"
     )
     is_battles = found.table == "battles"
-    shown = RichTable("model", "battles" if is_battles else "answers", *([] if is_battles else ["mean quality"]))
+    shown = table_of("model", "battles" if is_battles else "answers", *([] if is_battles else ["mean quality"]))
     for model, n in sorted(found.models.items(), key=lambda item: (-found.balance.get(item[0], 0), -item[1])):
         quality = [] if is_battles else [f"{found.balance[model]:.4f}" if model in found.balance else "-"]
         shown.add_row(Text(model), f"{n:,}", *quality)
@@ -74,14 +74,18 @@ def split(
     from prefroute.data import load, split_by_hash, write_table
 
     output = Output(json_to)
+    output.spare(path)
     if table_format not in ("parquet", "csv", "jsonl"):
         raise ConfigError(f"--format must be parquet, csv or jsonl, got {table_format!r}.")
     if out.exists():
         raise ConfigError(f"--out {str(out)!r} exists and is left alone. Choose another folder.")
-    table = load(path)
-    is_test = split_by_hash(table.prompts, test_share, seed)
-    parts = {"train": table.take(~is_test), "test": table.take(is_test)}
-    out.mkdir(parents=True)
+    rows = load(path)
+    is_test = split_by_hash(rows.prompts, test_share, seed)
+    parts = {"train": rows.take(~is_test), "test": rows.take(is_test)}
+    try:
+        out.mkdir(parents=True)
+    except OSError as exc:
+        raise ConfigError(f"--out {str(out)!r} cannot be made: {exc.strerror}. Choose another folder.") from exc
     try:
         for name, part in parts.items():
             write_table(part, out / f"{name}.{table_format}")
@@ -112,6 +116,7 @@ def check(
     from prefroute.data import PromptKeys, contamination, load
 
     output = Output(json_to)
+    output.spare(path, against)
     train = load(path).prompts
     test = _test_prompts(against, data_dir)
     vectors: list[Any] = [None, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +11,12 @@ import typer
 
 from prefroute.cli.opening import is_kind, make_router, open_cached_embedder, open_router
 from prefroute.cli.options import ConfigFile, DataDir, EmbedderSpec, JsonTo, Params, Seed, parse_params, read_config
-from prefroute.cli.output import Bar, Output, check_extra, check_writable, write_text
+from prefroute.cli.output import Bar, Output, check_extra, write_text
 from prefroute.errors import ConfigError
 
 if TYPE_CHECKING:
     from prefroute.benchmarks import Benchmark
+    from prefroute.checkpoint import Checkpoint
     from prefroute.evaluate import Entrant, Protocol, Report
     from prefroute.routers import Router
     from prefroute.settings.model import EvaluateSettings, Settings
@@ -37,8 +38,13 @@ TrainOnPath = Annotated[
 ]
 GoldN = Annotated[int | None, typer.Option("--gold", min=1, metavar="N", help="Train kinds on N of the questions.")]
 FoldsK = Annotated[int | None, typer.Option("--folds", min=2, metavar="K", help="Cross-validate kinds in K folds.")]
-Strong = Annotated[str | None, typer.Option("--strong", metavar="MODEL", help="Strong model of a table of your own.")]
-Weak = Annotated[str | None, typer.Option("--weak", metavar="MODEL", help="Weak model of a table of your own.")]
+Strong = Annotated[
+    str | None,
+    typer.Option("--strong", metavar="MODEL", help="Strong model of a table of your own; unsaid: the routers'."),
+]
+Weak = Annotated[
+    str | None, typer.Option("--weak", metavar="MODEL", help="Weak model of a table of your own; unsaid: the routers'.")
+]
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with interactive curves.")]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the curves: .png or .svg.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as Markdown.")]
@@ -72,14 +78,9 @@ def evaluate(
     from prefroute.evaluate import evaluate as run
     from prefroute.settings import data_dir as default_data_dir
 
-    output = Output(json_to)
-    for option, path in (("--html", html), ("--plot", plot), ("--markdown", markdown)):
-        if path is not None:
-            check_writable(path, option)
-    if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
-        raise ConfigError(f"--plot draws a .png or .svg file, got {plot.name!r}. Change the ending.")
-    check_extra("--html", html, "plotly")
-    check_extra("--plot", plot, "matplotlib")
+    output = Output(json_to, {"--html": html, "--plot": plot, "--markdown": markdown})
+    output.spare(config, train_on, *router, *(benchmark or ()))
+    _check_pictures(html, plot)
     settings = read_config(config)
     chosen_seed = settings.seed if seed is None else seed
     if data is not None and str(data) in ("", "."):
@@ -87,9 +88,11 @@ def evaluate(
     folder = data or settings.data_dir or default_data_dir()
     _check_protocol(train_on, gold, folds)
     names = benchmark or settings.evaluate.benchmarks
-    sets = [load_benchmark(name, folder, strong=strong, weak=weak) for name in names]
+    opened = {word: open_router(word) for word in router if not is_kind(word)}
+    pair = _pair_of(opened.values())
+    sets = [load_benchmark(name, folder, strong=strong, weak=weak, usual=pair) for name in names]
     with Bar("Evaluating") as bar:
-        entrants = _entrants(router, embedder, settings, parse_params(params), bar)
+        entrants = _entrants(router, opened, embedder, settings, parse_params(params), bar)
         reports = [
             run(
                 entrants,
@@ -103,6 +106,19 @@ def evaluate(
             for questions in sets
         ]
     _write(reports, output, html, plot, markdown)
+
+
+def _check_pictures(html: Path | None, plot: Path | None) -> None:
+    """Refuse a page or picture that cannot be drawn.
+
+    Raises:
+        ConfigError: If the picture's format is not known.
+        MissingExtraError: If the library that draws is not installed.
+    """
+    if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
+        raise ConfigError(f"--plot draws a .png or .svg file, got {plot.name!r}. Change the ending.")
+    check_extra("--html", html, "plotly")
+    check_extra("--plot", plot, "matplotlib")
 
 
 def _check_protocol(train_on: Path | None, gold: int | None, folds: int | None) -> None:
@@ -131,13 +147,24 @@ def _protocol(
     return AsIs() if folds is None else Folds(folds)
 
 
+def _pair_of(checkpoints: Iterable[Checkpoint]) -> tuple[str, str] | None:
+    """The pair that all of them were trained for, strong first; None where there is no such pair."""
+    pairs = {(checkpoint.router.strong, checkpoint.router.weak) for checkpoint in checkpoints}
+    return pairs.pop() if len(pairs) == 1 else None
+
+
 def _entrants(
-    words: Sequence[str], embedder_spec: str | None, settings: Settings, params: dict[str, Any], bar: Bar
+    words: Sequence[str],
+    opened: Mapping[str, Checkpoint],
+    embedder_spec: str | None,
+    settings: Settings,
+    params: dict[str, Any],
+    bar: Bar,
 ) -> list[Entrant]:
     from prefroute.evaluate import Fitted, Kind
     from prefroute.routers import routers
 
-    kinds = [word for word in words if is_kind(word)]
+    kinds = [word for word in words if word not in opened]
     embedder = None
     if any(routers.get(kind).uses_embedder for kind in kinds):
         embedder = open_cached_embedder(embedder_spec or settings.embedder, settings, bar)
@@ -145,11 +172,10 @@ def _entrants(
         raise ConfigError(f"--param is for one kind of router, got {len(kinds)} kinds. Evaluate them one by one.")
     entrants: list[Entrant] = []
     for word in words:
-        if word in kinds:
-            entrants.append(Kind(word, _maker(word, embedder, params)))
-        else:
-            checkpoint = open_router(word)
+        if checkpoint := opened.get(word):
             entrants.append(Fitted(word, checkpoint.router, checkpoint.training))
+        else:
+            entrants.append(Kind(word, _maker(word, embedder, params)))
     return entrants
 
 

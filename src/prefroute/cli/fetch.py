@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefroute.cli.options import JsonTo
-from prefroute.cli.output import Output
+from prefroute.cli.output import Output, table_of
 from prefroute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,14 +82,12 @@ def _as_json(done: Fetched) -> dict[str, Any]:
 
 
 def _show(output: Output) -> None:
-    from rich.table import Table
-
     from prefroute.data import PUBLIC_SETS
 
-    table = Table("name", "what", "from", "licence")
+    shown = table_of("name", "what", "from", "licence")
     rows = []
     for name, it in PUBLIC_SETS.items():
-        table.add_row(
+        shown.add_row(
             name, it.about + (" (not fetched: pickles only)" if it.refused else ""), it.repository, it.licence
         )
         rows.append(
@@ -103,7 +101,7 @@ def _show(output: Output) -> None:
             }
         )
     output.result({"schema": 1, "sets": rows})
-    output.say(table)
+    output.say(shown)
     for name, it in PUBLIC_SETS.items():
         if it.refused:
             output.say(f"{name} is not fetched: {it.refused}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,11 +11,12 @@ import typer
 
 from prefroute.cli.journal import JournalOf, Since, moment, open_engine, open_runtime
 from prefroute.cli.options import JsonTo, read_config
-from prefroute.cli.output import Bar, Output, check_writable
+from prefroute.cli.output import Bar, Output
 from prefroute.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from prefroute.journal.learning import FeedbackData
+    from prefroute.types import Outcomes
 
 __all__ = ["from_journal"]
 
@@ -51,10 +54,7 @@ def from_journal(
     from prefroute.data import write_table
     from prefroute.embed.stored import write_vectors
 
-    output = Output(json_to)
-    for option, path in {"--out": out, "--battles": battles, "--vectors": vectors}.items():
-        if path is not None:
-            check_writable(path, option)
+    output = Output(json_to, {"--out": out, "--battles": battles, "--vectors": vectors})
     if out is None and battles is None:
         raise ConfigError("Give --out for outcomes, --battles for battles, or both.")
     start = 0.0 if since is None else moment(since, "--since")
@@ -62,30 +62,55 @@ def from_journal(
     if vectors is not None:
         with Bar("Embedding") as bar:
             opened = open_cached_embedder(embedder, read_config(None), bar)
-    found = _read(journal, start, None if opened is None else opened.id)
-    tables = [(path, table) for path, table in ((out, found.outcomes), (battles, found.battles)) if path and table]
+    found = _read(journal, start, None if opened is None else opened.id, output)
+    tables = {path: table for path, table in ((out, found.outcomes), (battles, found.battles)) if path is not None}
     left_out = "; ".join(f"{n:,} left out: {why}" for why, n in found.n_left_out.items())
-    if not tables:
+    if not any(tables.values()):
         raise DataError(f"The journal holds no feedback that these tables could be made of. {left_out}")
-    for path, table in tables:
-        write_table(table, path)
-    written = {str(path): len(table) for path, table in tables}
+    written = {str(path): len(table) for path, table in tables.items() if table}
+    for path, table in tables.items():
+        if table:
+            write_table(table, path)
     if vectors is not None and opened is not None:
         write_vectors(vectors, opened, found.hashes, found.vectors)
         written[str(vectors)] = len(found.hashes)
     output.result({"schema": 1, "n": written, "left_out": dict(found.n_left_out)})
-    for name, n in written.items():
-        output.say(f"Wrote {n:,} rows to {name}.")
+    _show(output, written, [path for path, table in tables.items() if not table])
+    if out is not None and found.outcomes is not None:
+        output.say(_teaches(found.outcomes, out, is_text=vectors is None))
     if left_out:
         output.say(left_out)
 
 
-def _read(journal: str, since: float, embedder_id: str | None) -> FeedbackData:
+def _show(output: Output, written: Mapping[str, int], empty: Sequence[Path]) -> None:
+    for name, n in written.items():
+        output.say(f"Wrote {n:,} rows to {name}.")
+    for path in empty:
+        output.say(f"The journal holds nothing for {path}: it is not written.")
+
+
+def _teaches(outcomes: Outcomes, out: Path, is_text: bool) -> str:
+    """What can be learned from the table, and with what."""
+    n_compared = sum((row == row).sum() > 1 for row in outcomes.quality)  # noqa: PLR0124 - NaN: not observed
+    if n_compared:
+        return f"{n_compared:,} prompts were answered by two models or more: what prefroute train learns from."
+    can = (
+        f"prefroute adapt --data {shlex.quote(str(out))} --strong MODEL --weak MODEL --out DIR"
+        if is_text
+        else "adapt, from text"
+    )
+    return (
+        "Every prompt was answered by one model only, so no router of a pair can be trained on this table. What can "
+        f"learn from one-sided scores: {can}"
+    )
+
+
+def _read(journal: str, since: float, embedder_id: str | None, output: Output) -> FeedbackData:
     from prefroute.journal.learning import feedback_data
     from prefroute.journal.summary import RoutePair
 
     runtime = open_runtime(journal)
     routes = {} if runtime is None else runtime.routes
     pairs = {name: RoutePair(route.strong, route.weak) for name, route in routes.items()}
-    with open_engine(journal) as engine:
+    with open_engine(journal, output) as engine:
         return feedback_data(engine, since=since, embedder=embedder_id, pairs=pairs)

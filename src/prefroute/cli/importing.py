@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def routellm_mf(
     from prefroute.routers.mf import MF
 
     output = Output(json_to)
+    output.spare(file, config)
     if out.exists():
         raise ConfigError(f"--out {str(out)!r} exists and is left alone. Remove it, or choose another folder.")
     with Bar("Embedding") as bar:
@@ -67,4 +69,4 @@ def routellm_mf(
         }
     )
     output.say(f"Saved RouteLLM's mf ({len(router.models)} models) to {out} (fingerprint {fingerprint[:12]}).")
-    output.say(f"Next: prefroute route --router {out} --threshold 0.11593 'What is 2 + 2?'")
+    output.say(f"Next: prefroute route --router {shlex.quote(str(out))} --threshold 0.11593 'What is 2 + 2?'")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from prefroute.cli.options import JsonTo
-from prefroute.cli.output import Output, check_writable, write_text
+from prefroute.cli.output import Output, write_text
 from prefroute.errors import ConfigError
 
 __all__ = ["init"]
@@ -28,14 +29,14 @@ def init(
 
     Example: prefroute init --gateway && prefroute serve gateway.yaml
     """
-    output = Output(json_to)
     target = path or Path("gateway.yaml" if gateway else "prefroute.yaml")
-    check_writable(target, "FILE")
+    output = Output(json_to, {"FILE": target})
     if target.exists() and not force:
         raise ConfigError(f"{str(target)!r} exists and is left alone. Choose another name, or add --force.")
     write_text(target, _text(gateway))
     output.result({"schema": 1, "path": str(target)})
-    output.say(f"Wrote {target}. Edit it, then: prefroute {'serve' if gateway else 'train --config'} {target}")
+    then = "serve" if gateway else "train --config"
+    output.say(f"Wrote {target}. Edit it, then: prefroute {then} {shlex.quote(str(target))}")
 
 
 def _text(gateway: bool) -> str:

@@ -60,11 +60,12 @@ def moment(word: str, option: str) -> float:
 
 
 @contextmanager
-def open_engine(journal: str, *, make: bool = False) -> Iterator[Engine]:
+def open_engine(journal: str, output: Output | None = None, *, make: bool = False) -> Iterator[Engine]:
     """The database of a journal that is named by its URL or by the gateway's file, closed at the end.
 
     Args:
         journal: As on the command line.
+        output: Of the command; refused where it would be written over the journal, or over the gateway's file.
         make: Whether an SQLite file that does not exist is made.
 
     Raises:
@@ -83,6 +84,8 @@ def open_engine(journal: str, *, make: bool = False) -> Iterator[Engine]:
 
         engine = open_database(read_gateway(Path(journal), with_keys=False).value.journal.url, make=make)
     try:
+        if output is not None:
+            output.spare(journal, engine.url.database if engine.dialect.name == "sqlite" else None)
         yield engine
     except DBAPIError as exc:
         raise JournalError(f"The journal cannot be used now: {reason(exc)}. Try again later.") from exc
@@ -108,7 +111,7 @@ def upgrade(journal: JournalOf, json_to: JsonTo = None) -> None:
     from prefroute.journal.schema import HEAD
 
     output = Output(json_to)
-    with open_engine(journal, make=True):
+    with open_engine(journal, output, make=True):
         pass
     output.result({"schema": 1, "version": HEAD})
     output.say(f"The journal has schema {HEAD}.")
@@ -128,7 +131,7 @@ def prune(
 
     output = Output(json_to)
     limit = moment(before, "--before")
-    with open_engine(journal) as engine:
+    with open_engine(journal, output) as engine:
         n = delete_old(engine, limit)
     _report_deleted(output, n)
 
@@ -154,7 +157,7 @@ def delete(
     output = Output(json_to)
     if bool(request) == (key is not None):
         raise ConfigError("Give --request or --key, one of the two.")
-    with open_engine(journal) as engine:
+    with open_engine(journal, output) as engine:
         if key is None:
             n = delete_requests(engine, request or ())
         elif key in {known.key_id for known in list_keys(engine)}:
@@ -189,7 +192,7 @@ def redact(
     if bool(pattern) == everything:
         raise ConfigError("Give --pattern or --everything, one of the two.")
     redaction = Redaction(pattern) if pattern else None
-    with open_engine(journal) as engine:
+    with open_engine(journal, output) as engine:
         n = rewrite(engine, redaction)
     output.result({"schema": 1, "changed": n})
     output.say(f"{n:,} stored prompts were {'redacted' if redaction else 'dropped'}.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefroute.cli.options import JsonTo, parse_params
-from prefroute.cli.output import Bar, Output, check_writable, write_text
+from prefroute.cli.output import Bar, Output, write_text
 from prefroute.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def judge(
     from prefroute.augment import JudgePlan, estimate
     from prefroute.augment import judge as run
 
-    output = Output(json_to)
-    check_writable(out, "--out")
+    output = Output(json_to, {"--out": out, "The report beside --out": _report_file(out)})
+    output.spare(prompts)
     if out.suffix.lower() not in (".parquet", ".csv", ".jsonl"):
         raise ConfigError(f"--out must end in .parquet, .csv or .jsonl, got {out.name!r}.")
     texts, answers = _read(prompts, strong_answers)
@@ -231,8 +231,7 @@ def _write(output: Output, made: Judged, out: Path) -> None:
     from prefroute.data import write_table
 
     report: dict[str, Any] = dict(made.report)
-    report_file = out.with_suffix(".report.json")
-    write_text(report_file, json.dumps(report, indent=2, allow_nan=False) + "\n")
+    write_text(_report_file(out), json.dumps(report, indent=2, allow_nan=False) + "\n")
     output.result(report)
     if len(made.battles):
         write_table(made.battles, out, made.columns)
@@ -253,4 +252,8 @@ def _write(output: Output, made: Judged, out: Path) -> None:
     output.say(
         f"Wrote {len(made.battles):,} battles to {out}." if len(made.battles) else f"No battles: {out} not written."
     )
-    output.say(f"Report: {report_file}")
+    output.say(f"Report: {_report_file(out)}")
+
+
+def _report_file(out: Path) -> Path:
+    return out.with_suffix(".report.json")

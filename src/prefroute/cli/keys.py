@@ -11,7 +11,7 @@ import typer
 
 from prefroute.cli.journal import JournalOf, open_engine
 from prefroute.cli.options import JsonTo
-from prefroute.cli.output import Output
+from prefroute.cli.output import Output, table_of
 from prefroute.errors import ConfigError, nearest
 
 __all__ = ["app"]
@@ -40,11 +40,12 @@ def create(
 
     Example: prefroute keys create gateway.yaml search-team --route auto --requests-per-minute 600
     """
-    from prefroute.journal import create_key
+    from prefroute.journal import create_key, list_keys
 
     output = Output(json_to)
     _check_names(journal, route or [])
-    with open_engine(journal, make=True) as engine:
+    with open_engine(journal, output, make=True) as engine:
+        is_first = not list_keys(engine)
         key, secret = create_key(
             engine,
             name,
@@ -53,6 +54,8 @@ def create(
             rights=("feedback",) if right is None else right,
         )
     output.result({"schema": 1, **_to_json(key), "secret": secret})
+    if is_first:
+        output.say("This is the first key: from now on the gateway, running or not, refuses requests without one.")
     output.say(f"Made {key.key_id} for {name!r}. Its secret is not shown again:")
     output.say(secret)
 
@@ -63,19 +66,18 @@ def list_all(journal: JournalOf, json_to: JsonTo = None) -> None:
 
     Example: prefroute keys list gateway.yaml
     """
-    from rich.table import Table
     from rich.text import Text
 
     from prefroute.journal import list_keys
 
     output = Output(json_to)
-    with open_engine(journal) as engine:
+    with open_engine(journal, output) as engine:
         keys = list_keys(engine)
     output.result({"schema": 1, "keys": [_to_json(key) for key in keys]})
     if not keys:
         output.say("There are no keys. A gateway without keys listens on loopback only.")
         return
-    shown = Table("id", "name", "may ask for", "a minute", "rights", "made", "revoked")
+    shown = table_of("id", "name", "may ask for", "a minute", "rights", "made", "revoked")
     for key in keys:
         names = "everything" if key.routes is None else ", ".join(sorted(key.routes))
         limit = "-" if key.requests_per_minute is None else f"{key.requests_per_minute:,}"
@@ -100,7 +102,7 @@ def revoke(
 
     output = Output(json_to)
     started = time.time()
-    with open_engine(journal) as engine:
+    with open_engine(journal, output) as engine:
         revoked = revoke_key(engine, key)
     output.result({"schema": 1, **_to_json(revoked)})
     if revoked.revoked_at is not None and revoked.revoked_at < started:

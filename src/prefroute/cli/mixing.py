@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prefroute.cli.output import Output, table_of
 from prefroute.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from prefroute.cli.output import Output
     from prefroute.evaluate import SourceEffects
     from prefroute.types import Mixture
 
@@ -120,13 +120,10 @@ def show_effects(effects: SourceEffects, output: Output) -> None:
 
 
 def _show(title: str, cells: Sequence[Sequence[str]], output: Output) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     output.say(title)
-    shown = Table()
-    for name in cells[0]:
-        shown.add_column(Text(name))
+    shown = table_of(*cells[0])
     for line in cells[1:]:
         shown.add_row(*map(Text, line))
     output.say(shown)

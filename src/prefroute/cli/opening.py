@@ -35,10 +35,11 @@ def is_kind(name: str) -> bool:
     return name in routers
 
 
-def open_router(name: str) -> Checkpoint:
+def open_router(name: str, *, with_policy: bool = True) -> Checkpoint:
     """The fitted router that `default` or a checkpoint folder holds.
 
     "router-NAME-THRESHOLD", as RouteLLM writes it, opens NAME with that threshold in place of the saved one.
+    Without the policy a checkpoint is opened even where its policy is unsound.
 
     Raises:
         CheckpointError: If the folder does not exist or holds no sound checkpoint.
@@ -49,7 +50,7 @@ def open_router(name: str) -> Checkpoint:
     from prefroute.routers import routers
 
     if name == "default" or Path(name).is_dir():
-        return open_checkpoint(name)
+        return open_checkpoint(name, with_policy=with_policy)
     if named := parse_router_name(name):
         return replace(open_router(named[0]), policy=named[1])
     if is_kind(name):

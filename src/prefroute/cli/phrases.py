@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prefroute.cli.options import JsonTo
-from prefroute.cli.output import Output
+from prefroute.cli.output import Output, table_of
 
 __all__ = ["phrases"]
 
@@ -25,18 +25,18 @@ def phrases(
 
     Example: prefroute data phrases battles.parquet --strong big --weak small
     """
-    from rich.table import Table
     from rich.text import Text
 
     from prefroute.data import leaning_phrases, load, win_examples
 
     output = Output(json_to)
+    output.spare(path)
     found = leaning_phrases(win_examples(load(path), strong, weak), limit=limit)
     output.result({"schema": 1, "strong": strong, "weak": weak, "phrases": [asdict(lifted) for lifted in found]})
     if not found:
         output.say("No phrase leans more than chance explains.")
         return
-    shown = Table("phrase", "prompts", f"{strong} preferred", "lift", "z")
+    shown = table_of("phrase", "prompts", f"{strong} preferred", "lift", "z")
     for lifted in found:
         numbers = (f"{lifted.n:,}", f"{lifted.win:.3f}", f"{lifted.lift:+.3f}", f"{lifted.z:+.1f}")
         shown.add_row(Text(lifted.phrase), *numbers)

@@ -9,7 +9,7 @@ import typer
 
 from prefroute.cli.journal import JournalOf, Since, moment, open_engine, open_runtime
 from prefroute.cli.options import JsonTo
-from prefroute.cli.output import Output
+from prefroute.cli.output import Output, table_of
 from prefroute.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,12 +37,17 @@ def report(
     Example: prefroute report gateway.yaml --since 7d
     """
     output = Output(json_to)
-    found = summary_of(journal, since, machine_usd_per_hour)
+    found = summary_of(journal, since, machine_usd_per_hour, output)
     output.result({"schema": 1, **found.to_json()})
     show_summary(output, found)
 
 
-def summary_of(journal: str, since: str | None = None, machine_usd_per_hour: float = _MACHINE_USD_PER_HOUR) -> Summary:
+def summary_of(
+    journal: str,
+    since: str | None = None,
+    machine_usd_per_hour: float = _MACHINE_USD_PER_HOUR,
+    output: Output | None = None,
+) -> Summary:
     """What the journal says; costs are compared where `journal` is a gateway's YAML file."""
     from prefroute.journal.summary import RoutePair, summarise
 
@@ -54,7 +59,7 @@ def summary_of(journal: str, since: str | None = None, machine_usd_per_hour: flo
     if runtime is not None:
         pairs = {name: RoutePair(route.strong, route.weak) for name, route in runtime.routes.items()}
         prices = {name: model.price for name, model in runtime.models.items() if model.price is not None}
-    with open_engine(journal) as engine:
+    with open_engine(journal, output) as engine:
         return summarise(engine, since=start, pairs=pairs, prices=prices, machine_usd_per_hour=machine_usd_per_hour)
 
 
@@ -80,10 +85,9 @@ def show_summary(output: Output, found: Summary) -> None:
 
 
 def _show_shares(output: Output, found: Summary) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    shown = Table("route", "model", "requests", "share", "errors", "tokens in", "tokens out", "cost USD")
+    shown = table_of("route", "model", "requests", "share", "errors", "tokens in", "tokens out", "cost USD")
     for share in found.shares:
         shown.add_row(
             Text(share.route or ("(named)" if share.model else "(refused)")),
@@ -118,13 +122,12 @@ def _latency_line(name: str, latency: Latency) -> str:
 
 
 def _show_feedback(output: Output, found: Summary) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     if not found.feedback:
         output.say("No feedback.")
         return
-    shown = Table("model", "scores", "mean score", "95% interval", "preferred")
+    shown = table_of("model", "scores", "mean score", "95% interval", "preferred")
     for mean in found.feedback:
         value = "-" if mean.mean is None else f"{mean.mean:.4f}"
         interval = "-" if mean.low is None else f"{mean.low:.4f} to {mean.high:.4f}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prefroute.cli.calibrate import FEWEST_FOR_A_SHARE
 from prefroute.cli.opening import open_router, saved_threshold
 from prefroute.cli.options import JsonTo
 from prefroute.cli.output import Bar, Output, shorten
@@ -17,11 +19,11 @@ if TYPE_CHECKING:
     from prefroute.checkpoint import Checkpoint
     from prefroute.policy import Threshold
     from prefroute.routers import Router
+    from prefroute.types import FloatArray
 
 __all__ = ["route"]
 
 _BATCH = 1024
-_FEWEST_FOR_A_SHARE = 20
 _NEW = 0.5  # novelty: rather unlike the training data than like it
 
 
@@ -59,6 +61,7 @@ def route(
     from prefroute.data import read_prompts
 
     output = Output(json_to)
+    output.spare(router, file)
     if text is not None and file is not None:
         raise ConfigError("Give a prompt or --file, not both.")
     if threshold is not None and strong_share is not None:
@@ -88,10 +91,10 @@ def _threshold(checkpoint: Checkpoint, alpha: float | None) -> Threshold:
 def _share_policy(checkpoint: Checkpoint, prompts: list[str], strong_share: float) -> Threshold:
     from prefroute.calibrate import calibrate
 
-    if len(prompts) < _FEWEST_FOR_A_SHARE:
+    if len(prompts) < FEWEST_FOR_A_SHARE:
         raise ConfigError(
             f"--strong-share chooses the threshold from the prompts themselves and needs at least "
-            f"{_FEWEST_FOR_A_SHARE} of them, got {len(prompts)}. Give --threshold, or run prefroute calibrate first."
+            f"{FEWEST_FOR_A_SHARE} of them, got {len(prompts)}. Give --threshold, or run prefroute calibrate first."
         )
     return calibrate(checkpoint.router, prompts, strong_share=strong_share).policy
 
@@ -104,9 +107,8 @@ def _rows(
     router = checkpoint.router
     index = 0
     for batch in batches(prompts, _BATCH):
-        win_rates = router.win_rate(batch)
+        win_rates, novelty = _scored(router, batch)
         strong = policy.choose(win_rates)
-        novelty = _novelty(router, batch)
         for prompt, win_rate, is_strong, new in zip(batch, win_rates, strong, novelty, strict=True):
             model = router.strong if is_strong else router.weak
             yield (
@@ -125,14 +127,14 @@ def _rows(
         bar(index, index)
 
 
-def _novelty(router: Router, prompts: Sequence[str]) -> Sequence[float | None]:
-    """How unlike its training data each prompt is; None from a router that cannot tell."""
+def _scored(router: Router, prompts: Sequence[str]) -> tuple[FloatArray, Sequence[float | None]]:
+    """Win rates, and how unlike the training data each prompt is; None from a router that cannot tell."""
     from prefroute.routers import NoveltyRouter
 
-    if isinstance(router, NoveltyRouter) and router.tells_novelty:
-        found: list[float] = router.novelty(prompts).tolist()
-        return found
-    return [None] * len(prompts)
+    if not isinstance(router, NoveltyRouter):
+        return router.win_rate(prompts), [None] * len(prompts)
+    win_rates, novelty = router.scored(prompts)
+    return win_rates, [None if math.isnan(new) else new for new in novelty.tolist()]
 
 
 def _printed(output: Output, rows: Iterator[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prefroute.cli.options import JsonTo
-from prefroute.cli.output import Output
+from prefroute.cli.output import Output, table_of
 from prefroute.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from prefroute.policy import Policy
     from prefroute.serve.config import GatewayConfig
     from prefroute.serve.runtime import Model, Route, Runtime
@@ -61,6 +58,7 @@ def serve(
 
         require_keys(check_database(read.journal.url), read.server.host)
         output = Output(json_to)  # only here: its libraries are memory that a server can do without
+        output.spare(config)
         output.result(_summary(config, read, runtime))
         _show(output, config, runtime)
         return
@@ -83,6 +81,7 @@ def reload(
     from prefroute.serve.reload import reload_gateway
 
     output = Output(json_to)
+    output.spare(config)
     served = reload_gateway(config, timeout_s=timeout)
     needs_restart = sorted({key for status in served for key in status.needs_restart})
     output.result(
@@ -139,14 +138,14 @@ def _route(route: Route) -> dict[str, Any]:
 
 
 def _show(output: Output, path: Path, runtime: Runtime) -> None:
-    models = _table(["model", "endpoint", "called there", "key", "USD per Mtok", "context", "takes"])
+    models = table_of("model", "endpoint", "called there", "key", "USD per Mtok", "context", "takes")
     for name, model in runtime.models.items():
         price = f"{model.price.usd_per_mtok_in:g} in, {model.price.usd_per_mtok_out:g} out" if model.price else "-"
         context = f"{model.context_tokens:,}" if model.context_tokens else "-"
         takes = ", ".join(["text", *sorted(model.capabilities)])
         key = "yes" if model.headers else "none"
         models.add_row(name, model.base_url, model.upstream_name, key, price, context, takes)
-    routes = _table(["route", "router", "policy", "candidates", "fallbacks", "when scoring fails"])
+    routes = table_of("route", "router", "policy", "candidates", "fallbacks", "when scoring fails")
     for name, route in runtime.routes.items():
         routes.add_row(
             name,
@@ -160,15 +159,6 @@ def _show(output: Output, path: Path, runtime: Runtime) -> None:
     if runtime.routes:
         output.say(routes)
     output.say(f"{path} can be served (configuration {runtime.digest[:12]}).")
-
-
-def _table(columns: Sequence[str]) -> Table:
-    from rich.table import Table
-
-    table = Table()
-    for column in columns:
-        table.add_column(column)
-    return table
 
 
 def _policy_words(policy: Policy) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,6 +112,7 @@ def train(
     settings = read_config(config)
     words = {"kind": kind, "data": data, "strong": strong, "weak": weak, "tiers": tiers, "seed": seed, "out": out}
     plan = _plan(words, parse_sources(source), parse_params(params), settings)
+    output.spare(config, *plan.paths, *(against or ()))
     if plan.out.exists():
         raise ConfigError(f"--out {str(plan.out)!r} exists and is left alone. Remove it, or choose another folder.")
     if leave_one_out and len(plan.sources) < 2:
@@ -129,14 +131,13 @@ def train(
         training_data=[_source(path) for path in plan.paths],
         policy=policy,
     )
-    output.say(f"Saved {plan.kind}, trained on {len(table)} rows, to {plan.out} (fingerprint {fingerprint[:12]}).")
+    output.say(f"Saved {plan.kind}, from {len(table):,} rows, to {plan.out} (fingerprint {fingerprint[:12]}).")
     effects = _effects(plan, router, table, list(tests.values())) if leave_one_out else None
     if effects is not None:
         show_effects(effects, output)
     saved = {"fingerprint": fingerprint, "threshold": policy.alpha if policy else None}
     output.result(_summary(plan, len(table), n_read) | saved | (effects.to_json() if effects else {}))
     _finish(plan, router, len(table), effects, output)
-    output.say(f"Next: prefroute route --router {plan.out} 'What is 2 + 2?'")
 
 
 def _summary(plan: _Plan, n: int, n_read: int) -> dict[str, Any]:
@@ -208,12 +209,15 @@ def _without(table: _Table, name: str, test: Benchmark, drop: bool) -> _Table:
     from prefroute.data import PromptKeys, contamination
 
     found = contamination(table.prompts, PromptKeys.of(test.outcomes.prompts))
-    if not found.any.any():
+    n = int(found.any.sum())
+    if not n:
         return table
+    if n == len(table):
+        raise DataError(f"All {n:,} training rows are questions of {name!r} ({found.by()}). Train on other data.")
     if not drop:
         raise DataError(
-            f"Training rows are questions of {name!r}: {found.summary()} Scores on it would mean nothing. Add "
-            "--drop-contaminated to leave these rows out."
+            f"{n:,} of {len(table):,} training rows are questions of {name!r} ({found.by()}): scores on it would mean "
+            "nothing. Add --drop-contaminated to leave these rows out."
         )
     return table.take(~found.any)
 
@@ -254,7 +258,7 @@ def _state_file(plan: _Plan) -> Path:
 
 
 def _finish(plan: _Plan, router: Router, n: int, effects: SourceEffects | None, output: Output) -> None:
-    """The report of the training, where there is one, beside the checkpoint; what was kept for going on is removed."""
+    """The report of the training, if any, beside the checkpoint; its state is removed, and the next step is said."""
     from prefroute.train.report import TrainingReport, save_training_report
 
     _state_file(plan).unlink(missing_ok=True)
@@ -265,6 +269,7 @@ def _finish(plan: _Plan, router: Router, n: int, effects: SourceEffects | None, 
     if report is not None:
         _, page = save_training_report(report, plan.out.with_name(f"{plan.out.name}-training"))
         output.say(f"Report of the training: {page}")
+    output.say(f"Next: prefroute route --router {shlex.quote(str(plan.out))} 'What is 2 + 2?'")
 
 
 def _policy(router: Router, table: _Table, strong_share: float) -> Threshold:

@@ -162,11 +162,14 @@ class Contamination:
         checks = {"exact": self.exact, "stem": self.stem, "ngram": self.ngram, "cosine": self.cosine, "any": self.any}
         return {name: int(mask.sum()) for name, mask in checks.items()}
 
+    def by(self) -> str:
+        """How many prompts each check found, in words."""
+        found = self.counts
+        return ", ".join(f"{found[name]:,} by {name}" for name in ("exact", "stem", "ngram", "cosine"))
+
     def summary(self) -> str:
         """One sentence for a report or a message."""
-        found = self.counts
-        by = ", ".join(f"{found[name]} by {name}" for name in ("exact", "stem", "ngram", "cosine"))
-        return f"{found['any']} of {len(self.exact)} prompts are in the training data ({by})."
+        return f"{self.counts['any']:,} of {len(self.exact):,} prompts are in the training data ({self.by()})."
 
 
 def contamination(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,17 +21,18 @@ import numpy.typing as npt
 
 from prefroute.data.plan import Check, Options, Plan, Scale
 from prefroute.data.report import LoadReport, Note, describe
-from prefroute.data.schemas import make_plan
+from prefroute.data.schemas import make_plan, require_prompts
 from prefroute.data.sidecar import choose_files, with_prompts
 from prefroute.data.source import Source, connect, explain, find_files, open_source, quote, text
 from prefroute.errors import DataError, nearest
 from prefroute.types import Battles, FloatArray, Outcomes
 
-__all__ = ["inspect", "load", "load_with_notes", "read_columns"]
+__all__ = ["inspect", "load", "load_with_notes", "read_columns", "read_prompt_column"]
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 65_536
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # names are printed, and an escape sequence would act on the terminal
 
 
 @overload
@@ -141,10 +143,26 @@ def read_columns(path: str | Path, names: Sequence[str]) -> dict[str, npt.NDArra
         for name in names:
             if name not in source.columns:
                 raise DataError(f"{source.files[0].name}: {nearest(name, source.columns, 'column')}")
-        try:
-            found = connection.execute(f"SELECT {', '.join(map(quote, names))} FROM {source.view}").fetchnumpy()
-        except Exception as error:  # DuckDB has no one error type for unreadable files
-            raise explain(source, error) from error
+        return _columns(source, names)
+
+
+def read_prompt_column(path: str | Path) -> npt.NDArray[Any]:
+    """The column of a table that `load` would take for the prompts, as it is, shape (n,).
+
+    Raises:
+        DataError: If the file cannot be read or has no such column.
+    """
+    with _opened() as connection:
+        source = open_source(connection, "rows_read", find_files(path))
+        name = require_prompts(source, Options())
+        return _columns(source, [name])[name]
+
+
+def _columns(source: Source, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    try:
+        found = source.connection.execute(f"SELECT {', '.join(map(quote, names))} FROM {source.view}").fetchnumpy()
+    except Exception as error:  # DuckDB has no one error type for unreadable files
+        raise explain(source, error) from error
     return {name: _filled(found[name], None if found[name].dtype == object else np.nan) for name in names}
 
 
@@ -167,6 +185,8 @@ def load_with_notes(path: str | Path, options: Options) -> tuple[Battles | Outco
             raise
         except Exception as error:  # DuckDB has no one error type for unreadable files
             raise explain(source, error) from error
+    if odd := next((name for name in data.models if _CONTROL.search(name)), None):
+        raise DataError(f"{files[0].name}: the model name {odd!r} holds control characters. Rename the model.")
     if plan.schema not in ("pair_scores", "reference_judge"):
         _require_models(data, options)
     return data, plan.schema, (*(Note(text, 0) for text in plan.notes), *notes, *more)
@@ -303,7 +323,13 @@ def _prompts(source: Source, select: str) -> list[str]:
 
 def _filled(column: Any, missing: Any) -> Any:
     """A fetched column with NULL replaced."""
-    return column.filled(missing) if isinstance(column, np.ma.MaskedArray) else column
+    if not isinstance(column, np.ma.MaskedArray):
+        return column
+    if missing is not None:
+        return column.filled(missing)
+    filled = column.data.copy()  # `filled(None)` would mean NumPy's own filler, "?"
+    filled[np.ma.getmaskarray(column)] = None
+    return filled
 
 
 def _enum(models: tuple[str, ...]) -> str:

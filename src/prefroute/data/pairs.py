@@ -70,11 +70,19 @@ def win_examples(data: Battles | Outcomes | Mixture, strong: str, weak: str) -> 
 
 def _of_source(source: Source) -> tuple[list[str], FloatArray, FloatArray]:
     data, strong, weak = source.data, source.strong, source.weak
+    if strong == weak:
+        raise DataError(f"`strong` and `weak` must be two models, got {strong!r} twice.")
     for model in (strong, weak):
         if model not in data.models:
             raise DataError(nearest(model, data.models, "model"))
     found = _from_battles(data, strong, weak) if isinstance(data, Battles) else _from_outcomes(data, strong, weak)
     if not found[0]:
+        if isinstance(data, Outcomes):
+            raise DataError(
+                f"No prompt was answered by both {strong!r} and {weak!r} ({len(data)} rows read), and a router of a "
+                "pair learns from both answers to one prompt. Bring prompts that both answered, or learn from "
+                "one-sided scores, as feedback is: prefroute adapt --data PATH"
+            )
         raise DataError(
             f"No row compares {strong!r} with {weak!r} ({len(data)} rows read). Choose a pair that meets, or group the "
             "models of battles into tiers first (`prefroute train --tiers 10`)."

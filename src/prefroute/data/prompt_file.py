@@ -10,19 +10,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from prefroute.data.plan import PROMPT_COLUMNS, find
+from prefroute.data.source import LONE_SURROGATE, format_of, open_bytes
 from prefroute.errors import DataError
 
 __all__ = ["batches", "read_prompts"]
-
-_TABLES = (".parquet", ".csv")
 
 
 def read_prompts(file: str) -> Iterator[str]:
     """The prompts of a file in their order, read as they are asked for.
 
     Args:
-        file: "-" for standard input (a prompt each line), else a path: `.parquet`, `.csv` and `.jsonl` hold a column
-            `prompt`; any other file holds a prompt each line.
+        file: "-" for standard input (a prompt each line), else a path: Parquet, CSV and JSONL, told by the suffixes
+            that `load` knows, hold a column `prompt` or one that `load` takes for it; any other file holds a prompt
+            each line.
 
     Raises:
         DataError: If the file cannot be read, or a row has no prompt.
@@ -37,12 +38,12 @@ def read_prompts(file: str) -> Iterator[str]:
     path = Path(file)
     if not path.is_file():
         raise DataError(f"No file {file!r} to read prompts from. Give a file, or '-' for standard input.")
-    suffix = path.suffix.lower()
-    if suffix in _TABLES:
+    kind = format_of(path)
+    if kind in ("parquet", "csv"):
         yield from _table(path)
         return
-    with path.open(encoding="utf-8-sig") as stream:
-        yield from _json_lines(stream, file) if suffix in (".jsonl", ".ndjson") else _lines(stream, file)
+    with open_bytes(path) as raw, io.TextIOWrapper(raw, "utf-8-sig") as stream:
+        yield from _json_lines(stream, file) if kind == "jsonl" else _lines(stream, file)
 
 
 def batches(prompts: Iterable[str], size: int) -> Iterator[list[str]]:
@@ -71,16 +72,22 @@ def _json_lines(stream: TextIO, name: str) -> Iterator[str]:
         except (ValueError, RecursionError) as exc:
             reason = exc.msg if isinstance(exc, json.JSONDecodeError) else "a number or nesting out of all bounds"
             raise DataError(f"{name}, line {number}: not JSON ({reason}). Each line holds one JSON object.") from exc
-        prompt = row.get("prompt") if isinstance(row, dict) else None
+        column = find(dict.fromkeys(row, ""), PROMPT_COLUMNS) if isinstance(row, dict) else None
+        prompt = None if column is None else row[column]
         if not isinstance(prompt, str):
             raise DataError(f'{name}, line {number}: no text under `prompt`. Each line looks like {{"prompt": ...}}.')
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as exc:
+            raise DataError(f"{name}, line {number}, column 'prompt': {LONE_SURROGATE}") from exc
         yield prompt
 
 
 def _table(path: Path) -> Iterator[str]:
-    from prefroute.data.load import read_columns
+    from prefroute.data.load import read_prompt_column
 
-    for number, prompt in enumerate(read_columns(path, ["prompt"])["prompt"], 1):
+    for number, prompt in enumerate(read_prompt_column(path), 1):
         if not isinstance(prompt, str):
-            raise DataError(f"{path}, row {number}: `prompt` must be text, got nothing. Fill it or drop the row.")
+            got = "nothing" if prompt is None else type(prompt).__name__
+            raise DataError(f"{path}, row {number}: the prompt must be text, got {got}. Mend or drop the row.")
         yield prompt

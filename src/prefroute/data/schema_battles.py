@@ -85,7 +85,7 @@ def _arena(source: Source) -> _Label:
 
 
 def _arena_winner(source: Source) -> _Label:
-    (a, b), winner = _model_columns(source), quote(_typed(source, "winner")[0])
+    (a, b), winner = _model_columns(source), f"CAST({quote(_typed(source, 'winner')[0])} AS VARCHAR)"
     said = choice(f"lower(trim({winner}))", _WINNERS)
     return _Label(
         outcome=f"coalesce({said}, CASE {winner} WHEN {a} THEN 1.0 WHEN {b} THEN 0.0 END)",

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - the SQL holds names and values only through `source.quote` and `source.text`
 from __future__ import annotations
 
-from prefroute.data.plan import Check, Options, Plan, find, number, prompt_sql, raw
+from prefroute.data.plan import PROMPT_COLUMNS, Check, Options, Plan, find, number, prompt_sql, raw
 from prefroute.data.schema_battles import judge_scale, pair_scores
 from prefroute.data.source import Source, quote, text
 from prefroute.errors import DataError, nearest
@@ -15,6 +15,7 @@ COST_COLUMNS = ("cost_usd", "cost", "total_cost")
 ID_COLUMNS = ("question_id", "sample_id", "prompt_id", "qid", "id")
 
 _NOT_MODELS = {
+    *PROMPT_COLUMNS,  # prompts may be numbers, and are no scores for it
     *ID_COLUMNS,
     *COST_COLUMNS,
     "answer_index",

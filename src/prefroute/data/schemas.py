@@ -15,7 +15,7 @@ from prefroute.data.schema_outcomes import (
 from prefroute.data.source import Source
 from prefroute.errors import DataError
 
-__all__ = ["BATTLES", "OUTCOMES", "make_plan"]
+__all__ = ["BATTLES", "OUTCOMES", "make_plan", "require_prompts"]
 
 BATTLES: dict[str, tuple[str, ...]] = {
     "arena": ("model_a", "model_b", "winner_model_a", "winner_model_b"),
@@ -46,7 +46,7 @@ def make_plan(source: Source, options: Options) -> Plan:
     schema, is_battles = _detect(source, options)
     if schema is None:
         raise DataError(f"{name}: {_misfit(source)}")
-    _require_prompts(source, options)
+    require_prompts(source, options)
     if options.table == "battles" and not is_battles:
         raise DataError(
             f"{name}: holds outcomes ({schema}), but battles were asked for. Use table='outcomes' or 'auto'."
@@ -87,6 +87,8 @@ def _near_schemas(source: Source) -> dict[str, str]:
 
 
 def _misfit(source: Source) -> str:
+    if not source.connection.execute(f"SELECT 1 FROM {source.view} LIMIT 1").fetchall():  # noqa: S608 - our own view
+        return "a header without rows. Wanted: at least one row."
     misses = _near_schemas(source) or close_misses(source.columns, ["model_a", "model_b", "winner", "model", "score"])
     if misses:
         renames = ", ".join(f"{got!r} looks like {wanted!r}" for got, wanted in misses.items())
@@ -100,16 +102,24 @@ def _misfit(source: Source) -> str:
     )
 
 
-def _require_prompts(source: Source, options: Options) -> None:
+def require_prompts(source: Source, options: Options) -> str:
+    """The column with the prompts.
+
+    Raises:
+        DataError: If there is none; the message names one that looks like it.
+    """
     name = source.files[0].name
     if options.prompt_column:
-        if not find(source.columns, (options.prompt_column.lower(),)):
+        asked = find(source.columns, (options.prompt_column.lower(),))
+        if not asked:
             raise DataError(f"{name}: no column {options.prompt_column!r}. Columns: {', '.join(source.columns)}.")
-        return
-    if not find(source.columns, PROMPT_COLUMNS):
+        return asked
+    found = find(source.columns, PROMPT_COLUMNS)
+    if not found:
         misses = close_misses([c for c in source.columns if c.lower() not in ID_COLUMNS], ["prompt"])
         hint = f" {next(iter(misses))!r} looks like it: rename it to 'prompt'." if misses else ""
         raise DataError(
             f"{name}: no column with the prompts.{hint} Wanted: 'prompt' (or {', '.join(PROMPT_COLUMNS[1:])}), or a "
             "prompts or questions table with the same id column beside the file."
         )
+    return found

@@ -32,7 +32,8 @@ def write_table(data: Battles | Outcomes, path: str | Path, extra: Mapping[str, 
         extra: More columns of numbers by name, each of shape (n,); `load` takes no notice of them in battles.
 
     Raises:
-        DataError: If the suffix is unknown or the folder does not exist.
+        DataError: If the suffix is unknown, the folder does not exist, or two models differ only in case, which
+            columns of a table cannot.
     """
     file = Path(path)
     kind = FORMATS.get(file.suffix.lower())
@@ -59,6 +60,12 @@ def _columns(data: Battles | Outcomes) -> dict[str, str]:
     """Column name -> DuckDB type."""
     if isinstance(data, Battles):
         return {"prompt": "VARCHAR", "model_a": "VARCHAR", "model_b": "VARCHAR", "outcome": "DOUBLE"}
+    spelled: dict[str, str] = {}
+    for model in data.models:
+        if (other := spelled.setdefault(model.lower(), model)) != model:
+            raise DataError(
+                f"The models {other!r} and {model!r} differ only in case, and columns of a table cannot. Rename one."
+            )
     columns = {"prompt": "VARCHAR"} | {f"{model}|quality": "DOUBLE" for model in data.models}
     if data.cost_usd is not None:
         columns |= {f"{model}|cost_usd": "DOUBLE" for model in data.models}

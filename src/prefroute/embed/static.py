@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
+import math
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prefroute.errors import ConfigError, DataError
-from prefroute.lexicon import Split, Table, split, sum_rows
+from prefroute.lexicon import Lexicon
 from prefroute.prompts import MAX_CHARS, head_tail
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ __all__ = ["StaticEmbedder"]
 
 _BUILTIN = Path(__file__).with_name("static_minilm")
 _FILES = ("model.safetensors", "tokenizer.json", "config.json")
-_TEXTS_AT_ONCE = 16
-_TINY = np.float32(1e-30)  # a vector of zeros divided by it stays zero
+_TINY = 1e-30  # a vector of zeros divided by it stays zero
 
 
 class StaticEmbedder:
@@ -55,7 +55,7 @@ class StaticEmbedder:
         spec: As given.
         dim: d.
         trained_on: Empty: distillation sees no label.
-        reads_splits: Whether `encode_split` gives unit vectors of what `prefroute.lexicon.split` has split.
+        lexicon: Reads prompts for `vectors`, where these have length one and the tokenizer splits like BERT.
 
     Example:
         >>> embedder = StaticEmbedder.builtin()
@@ -85,8 +85,7 @@ class StaticEmbedder:
         self._lowers = bool(getattr(tokenizer.normalizer, "lowercase", False))
         self._model = tokenizer.model
         self._unknown = _unknown_token(tokenizer)
-        self._sums_of_pieces = Table(self._sums)
-        self.reads_splits = self._splits_like_bert and normalise
+        self.lexicon = Lexicon(self._tokens) if self._splits_like_bert and normalise else None
 
     @classmethod
     @functools.cache
@@ -140,47 +139,32 @@ class StaticEmbedder:
 
     def encode(self, prompts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Vectors of the prompts, shape (n, d); zeros where no token is known."""
-        if self._splits_like_bert:
-            return self.encode_split(split(prompts))
-        return self._means(self._sums([head_tail(prompt, MAX_CHARS) for prompt in prompts]))
+        if self.lexicon is None:
+            return self.vectors([self._tokens(head_tail(prompt, MAX_CHARS)) for prompt in prompts])
+        return self.vectors(self.lexicon.read(prompts)[1])
 
-    def encode_split(self, found: Split) -> npt.NDArray[np.float32]:
-        """Vectors of prompts that were split before, shape (n, d).
+    def vectors(self, tokens: Sequence[bytes]) -> npt.NDArray[np.float32]:
+        """Vectors of prompts from what the lexicon knows of them, the packed numbers of their tokens, shape (n, d)."""
+        vectors = np.empty((len(tokens), self.dim), dtype=np.float32)
+        for i, packed in enumerate(tokens):
+            vector = vectors[i]
+            ids = np.frombuffer(packed, dtype=np.int64)  # (t,)
+            # clip: ids are below V, and to have `take` check it costs as much as to take
+            rows = self.rows.take(ids, axis=0, mode="clip").astype(np.float32)
+            self.weights.take(ids, mode="clip").dot(rows, out=vector)  # (t,) @ (t, d) -> (d,)
+            vector /= max(math.sqrt(vector.dot(vector)) if self.normalise else len(ids), _TINY)
+        return vectors
 
-        Saves a caller who needs the split for something else the time of splitting twice.
-        """
-        return self._means(sum_rows(self._sums_of_pieces.rows(found), found.numbers))
-
-    def _means(self, sums: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Vectors from what `_sums` gives, (n, d + 1) -> (n, d)."""
-        vectors = sums[:, :-1]
-        norms: npt.NDArray[np.float32] = np.sqrt((vectors * vectors).sum(axis=1))
-        scale = norms if self.normalise else sums[:, -1]
-        found: npt.NDArray[np.float32] = np.divide(vectors, np.maximum(scale, _TINY)[:, None])
-        return found
-
-    def _sums(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Sum of the rows of each text's known tokens, and in the last column their number, shape (n, d + 1)."""
-        sums = np.empty((len(texts), self.dim + 1), dtype=np.float32)
-        for begin in range(0, len(texts), _TEXTS_AT_ONCE):
-            tokens = [self._tokens(text) for text in texts[begin : begin + _TEXTS_AT_ONCE]]
-            part = sums[begin : begin + len(tokens)]
-            part[:, -1] = sizes = [len(found) for found in tokens]
-            owner = np.repeat(np.arange(len(tokens)), sizes)  # text of each token, shape (t,)
-            ids = np.fromiter(itertools.chain.from_iterable(tokens), dtype=np.intp)
-            share = (owner == np.arange(len(tokens))[:, None]) * self.weights.take(ids).astype(np.float64)  # (n, t)
-            # in float64, where a few numbers of half the length add up to the same in any order
-            part[:, :-1] = share @ self.rows.take(ids, axis=0)  # (n, t) @ (t, d)
-        return sums
-
-    def _tokens(self, text: str) -> list[int]:
-        """Numbers of the known tokens of a text."""
+    def _tokens(self, text: str) -> bytes:
+        """Numbers of the known tokens of a text, eight bytes each."""
         if self._splits_like_bert and text.isascii() and text.isalnum():  # a word: nothing to split or to clean
             word = text.lower() if self._lowers else text
             ids = [token.id for token in self._model.tokenize(word)]
         else:  # a lone surrogate cannot be tokenised; it becomes a question mark
             ids = self.tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).ids
-        return [i for i in ids if i != self._unknown]
+        if self._unknown in ids:
+            ids = [i for i in ids if i != self._unknown]
+        return array("q", ids).tobytes()
 
     def __repr__(self) -> str:
         """The id and the size."""

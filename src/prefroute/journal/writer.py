@@ -16,50 +16,30 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from prefroute.errors import JournalError
 from prefroute.journal.database import is_transient, reason
+from prefroute.journal.inbox import INTENT_S, MAX_BATCH, MAX_KEPT, Finished, Inbox, Job
 from prefroute.journal.rows import RequestRow
 from prefroute.journal.statements import Storing, write_rows
 from prefroute.journal.waiting import Patience, Waiter, settle
 
-__all__ = ["INTENT_S", "MAX_KEPT", "PATIENCE_S", "Writer"]
-
-INTENT_S = 0.05
-"""A request that has begun is written with the first group after so long, or in one of its own after twice as long; one
-that has ended by then is written once."""
+__all__ = ["PATIENCE_S", "Writer"]
 
 PATIENCE_S = 5.0
 """How long a row waits for a database that is locked, full, gone or hangs, before the one who waits for it is told."""
 
-MAX_KEPT = 10_000
-"""Rows that are kept in memory until the database is back; what comes in beyond is refused, and counted."""
-
-_MAX_BATCH = 512
 _RETRY_S = 0.25
-_ATTENTIVE_S = 1.0  # after a request has begun the thread looks for more by itself, since waking it takes time
 _CLOSED = "The journal is closed, or too many rows wait for it. Ask again later."
 _AWAY = "The journal cannot be written now. Ask again later."
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-class _Finished(NamedTuple):
-    row: RequestRow
-    waiter: Waiter | None
-
-
-class _Job(NamedTuple):
-    do: Callable[[Connection], Any]
-    waiter: Waiter
 
 
 class Writer:
@@ -81,19 +61,15 @@ class Writer:
         self._engine = engine
         self._instance = instance
         self._storing = storing
-        self._inbox: SimpleQueue[_Finished | _Job | None] = SimpleQueue()  # None only wakes
-        self._begun: deque[tuple[float, RequestRow]] = deque()
-        self._is_awake = False  # whether the thread will look into `_begun` without being woken
+        self._inbox = Inbox()
         self._is_closing = False
         self._is_stale = False
         self._patience: Patience | None = None  # of the loop that asked last
         self._since: float | None = None  # when the database was asked for what it has not done yet
         self._last: Callable[[Connection], Any] = lambda _: None
         # of the thread alone:
-        self._intents: dict[str, tuple[float, RequestRow]] = {}  # begun, not yet written; oldest first
-        self._kept: list[_Finished] = []
+        self._kept: list[Finished] = []
         self._connection: Connection | None = None
-        self._attentive_until = 0.0
         self._is_stuck = False  # whether the last try has failed
         self._closing_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="prefroute-journal", daemon=True)
@@ -108,7 +84,7 @@ class Writer:
     @property
     def n_waiting(self) -> int:
         """Rows that have ended and are not written yet."""
-        return self._inbox.qsize() + len(self._kept)
+        return len(self._inbox) + len(self._kept)
 
     def waiter(self) -> asyncio.Future[Any]:
         """A future of the running loop, for `finish` or `do`; it fails by itself when patience is out."""
@@ -132,30 +108,27 @@ class Writer:
 
     def begin(self, row: RequestRow) -> None:
         """Have the row written soon, unless it ends sooner."""
-        if len(self._begun) < MAX_KEPT:
-            self._begun.append((time.monotonic() + INTENT_S, row))
-        if not self._is_awake:
-            self._inbox.put(None)
+        self._inbox.begin(row)
 
     def finish(self, row: RequestRow, waiter: Waiter | None = None) -> None:
         """Have the row written now; it must not change any more. While the database is away nobody waits for it."""
-        if self._is_closing or self._inbox.qsize() >= MAX_KEPT:
-            self._lose([_Finished(row, waiter)])
+        if self._is_closing or len(self._inbox) >= MAX_KEPT:
+            self._lose([Finished(row, waiter)])
             return
         if waiter is not None and not self.is_healthy:
             settle([waiter], JournalError(_AWAY))
             waiter = None
-        self._inbox.put(_Finished(row, waiter))
+        self._inbox.put(Finished(row, waiter))
 
     def do(self, job: Callable[[Connection], Any], waiter: Waiter) -> None:
         """Run a job in a transaction of its own, between two groups; the waiter gets what it returns.
 
         A job whose waiter has given up is not run.
         """
-        if self._is_closing or self._inbox.qsize() >= MAX_KEPT:
+        if self._is_closing or len(self._inbox) >= MAX_KEPT:
             settle([waiter], JournalError(_CLOSED))
         else:
-            self._inbox.put(_Job(job, waiter))
+            self._inbox.put(Job(job, waiter))
 
     def reconnect(self) -> None:
         """Write over a new connection from the next group on."""
@@ -195,12 +168,12 @@ class Writer:
                     is_there = self._do(job)
                 else:
                     settle([job.waiter], JournalError(_AWAY))
-            if not self._is_closing or not self._inbox.empty():
+            if not self._is_closing or len(self._inbox):
                 continue
             if not self._kept or self._is_out_of_time():
                 break
         if not self._kept:
-            self._do(_Job(self._last, concurrent.futures.Future()))
+            self._do(Job(self._last, concurrent.futures.Future()))
 
     def _is_out_of_time(self) -> bool:
         return self._closing_since is not None and time.monotonic() - self._closing_since > PATIENCE_S
@@ -208,81 +181,35 @@ class Writer:
     def _empty(self) -> None:
         """Tell everybody who still waits that it is in vain."""
         kept, self._kept = self._kept, []
-        with contextlib.suppress(Empty):
-            while True:
-                item = self._inbox.get_nowait()
-                if isinstance(item, _Finished):
-                    kept.append(item)
-                elif item is not None:
-                    settle([item.waiter], JournalError(_CLOSED))
+        while len(self._inbox):
+            items = self._inbox.take(waits=False)
+            kept += [item for item in items if isinstance(item, Finished)]
+            settle([item.waiter for item in items if isinstance(item, Job)], JournalError(_CLOSED))
         if kept:
             self._lose(kept)
 
-    def _gather(self) -> list[_Job]:
-        """Wait for something to do; finished rows go to `_kept`, begun ones to `_intents`."""
+    def _gather(self) -> list[Job]:
+        """Wait for something to do; finished rows go to `_kept`."""
         if self._is_stuck:
             time.sleep(_RETRY_S)
-        # In this order: who begins a request before the flag goes down is seen here, who does so after it wakes us.
-        self._is_awake = False
-        self._take_begun()
-        wait_s = self._wait_s()
-        self._is_awake = wait_s is not None
-        jobs: list[_Job] = []
-        with contextlib.suppress(Empty):
-            item = self._inbox.get(timeout=wait_s)
-            self._is_awake = True
-            for _ in range(_MAX_BATCH):
-                if isinstance(item, _Finished):
-                    self._kept.append(item)
-                elif item is not None:
-                    jobs.append(item)
-                item = self._inbox.get_nowait()
-        self._take_begun()  # after the inbox: whatever has ended has begun before
-        for finished in self._kept:
-            self._intents.pop(finished.row.request_id, None)
+        items = self._inbox.take(waits=not self._kept and not self._is_closing)
+        self._kept += [item for item in items if isinstance(item, Finished)]
         if len(self._kept) > MAX_KEPT:
             self._lose(self._kept[MAX_KEPT:])
             del self._kept[MAX_KEPT:]
-        return jobs
-
-    def _take_begun(self) -> None:
-        if self._begun:
-            self._attentive_until = time.monotonic() + _ATTENTIVE_S
-        while self._begun and len(self._intents) < MAX_KEPT:
-            due, row = self._begun.popleft()
-            self._intents[row.request_id] = (due, row)
-
-    def _wait_s(self) -> float | None:
-        if self._kept or self._is_closing:
-            return 0.0
-        now = time.monotonic()
-        if self._intents:
-            due, _ = next(iter(self._intents.values()))
-            return max(0.0, due + INTENT_S - now)
-        return INTENT_S if now < self._attentive_until else None
-
-    def _due(self) -> list[RequestRow]:
-        """Begun rows whose time has come."""
-        now = time.monotonic() + (INTENT_S if self._is_closing else 0.0)
-        rows: list[RequestRow] = []
-        for due, row in self._intents.values():
-            if due > now or len(rows) == _MAX_BATCH:
-                break
-            rows.append(row)
-        return rows
+        return [item for item in items if isinstance(item, Job)]
 
     def _write(self) -> bool:
         """Whether the database is there, as far as was found out."""
-        begun = self._due()
+        begun = self._inbox.due(INTENT_S if self._is_closing else 0.0)
         while self._kept or begun:
-            if not self._write_group(self._kept[:_MAX_BATCH], begun):
+            if not self._write_group(self._kept[:MAX_BATCH], begun):
                 return False
-            for row in begun:
-                self._intents.pop(row.request_id, None)
+            self._inbox.forget(begun)
             begun = []
         return True
 
-    def _write_group(self, group: Sequence[_Finished], begun: Sequence[RequestRow]) -> bool:
+    def _write_group(self, group: Sequence[Finished], begun: Sequence[RequestRow]) -> bool:
         """Whether the database is there; `group` is the head of `_kept`, and leaves it once it is dealt with."""
         try:
             self._commit(group, begun)
@@ -296,7 +223,7 @@ class Writer:
         del self._kept[: len(group)]
         return True
 
-    def _commit(self, group: Sequence[_Finished], begun: Sequence[RequestRow]) -> None:
+    def _commit(self, group: Sequence[Finished], begun: Sequence[RequestRow]) -> None:
         finished = list({row.request_id: row for row, _ in group}.values())
         self._ask()
         try:
@@ -308,7 +235,7 @@ class Writer:
             self._disconnect()
             raise
 
-    def _write_each(self, group: Sequence[_Finished], begun: Sequence[RequestRow]) -> bool:
+    def _write_each(self, group: Sequence[Finished], begun: Sequence[RequestRow]) -> bool:
         """Row by row, so that only what the database refuses is refused; whether the database is there."""
         for row in begun:
             with contextlib.suppress(Exception):  # it is refused once more, and counted, when it ends
@@ -330,7 +257,7 @@ class Writer:
         self._recover()
         return True
 
-    def _do(self, job: _Job) -> bool:
+    def _do(self, job: Job) -> bool:
         """Whether the database is there."""
         if job.waiter.done():
             return True
@@ -377,7 +304,7 @@ class Writer:
             log.warning("The journal is written again after %.0f s", time.monotonic() - self._since)
         self._is_stuck, self._since = False, None
 
-    def _lose(self, finished: Sequence[_Finished]) -> None:
+    def _lose(self, finished: Sequence[Finished]) -> None:
         before, self.n_lost = self.n_lost, self.n_lost + len(finished)
         if before == 0 or before // 1000 != self.n_lost // 1000:  # not a line for each
             log.error("The journal has lost %d rows so far: it is closed, or too many wait for it", self.n_lost)

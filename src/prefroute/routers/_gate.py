@@ -10,23 +10,22 @@ Shapes: n rows, s sources.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from prefroute.routers._ridge import SparseRows, ridge_path
-from prefroute.routers._sigmoid import logistic_link, sigmoid
+from prefroute.routers._sigmoid import logistic, logistic_link
 from prefroute.routers._views import dealt
-from prefroute.train.calibration import softmax
 from prefroute.types import FloatArray, IndexArray
 
-__all__ = ["Gate", "familiarity", "fit_gate", "shares"]
+__all__ = ["Gate", "belonging", "fit_gate"]
 
 _L2 = 0.1
 _STEPS = 12  # of the solve, which is stopped early: it generalises as well and costs a quarter
 _FOLDS = 3  # enough for two numbers
-_ODDS = 2.0  # of familiar prompts against new ones: more doubt costs quality on known sources, less costs it elsewhere
 _TEMPERATURE = 32.0  # sharp: with many sources, a little for each of the wrong ones adds up
 
 
@@ -36,31 +35,35 @@ class Gate:
 
     Attributes:
         coefs: Coefficients of the answer for each source on the n-grams, s arrays of shape (V,).
-        link: Slope and intercept of `familiarity`, shape (2,).
+        link: Slope and intercept of how surely a prompt is from a source, by the strongest answer, shape (2,).
     """
 
     coefs: list[FloatArray]
     link: FloatArray
 
 
-def shares(answers: FloatArray) -> FloatArray:
-    """How much a prompt looks like each source, rows of sum 1, from answers of the same shape (n, s)."""
-    return softmax(_TEMPERATURE * answers)
+def belonging(answers: Sequence[float], link: Sequence[float]) -> tuple[float, list[float]]:
+    """How surely a prompt is from one of the sources, in [0, 1], and how much it looks like each, numbers of sum 1.
+
+    Args:
+        answers: What the gate answers for each source, s numbers.
+        link: Of the gate, two numbers.
+    """
+    strongest = max(answers)
+    odds = [math.exp(_TEMPERATURE * (answer - strongest)) for answer in answers]
+    total = sum(odds)
+    return logistic(link[0] * strongest + link[1]), [chance / total for chance in odds]
 
 
-def familiarity(answers: FloatArray, link: FloatArray) -> FloatArray:
-    """How surely a prompt is from one of the sources, in [0, 1], shape (n,), from answers of shape (n, s)."""
-    return sigmoid(link[0] * answers.max(axis=1, initial=-1.0) + link[1])
-
-
-def fit_gate(text: SparseRows, source: IndexArray, weight: FloatArray, folds: IndexArray) -> Gate:
+def fit_gate(text: SparseRows, source: IndexArray, weight: FloatArray, folds: IndexArray, odds: float) -> Gate:
     """Fit the answers, and how strong they are for prompts of no source.
 
     Args:
         text: The n-gram view, shape (n, V).
         source: Source of each row, 0 to s - 1, every one of which has a row, shape (n,).
-        weight: Of each row in the fit of `familiarity`, shape (n,).
+        weight: Of each row in the fit of the link, shape (n,).
         folds: Fold of each row, shape (n,).
+        odds: Of familiar prompts against new ones, 0 or more.
     """
     member = (source[:, None] == np.unique(source)).astype(np.float64)  # (n, s)
     seen, new = np.zeros((2, len(source)))  # strongest answer to each row from fits with and without its source
@@ -72,7 +75,7 @@ def fit_gate(text: SparseRows, source: IndexArray, weight: FloatArray, folds: In
         out, kept = np.flatnonzero(source == left_out), np.flatnonzero(source != left_out)
         new[out] = _strongest(text[out], _fit(text[kept], np.delete(member[kept], left_out, axis=1)))
     is_familiar = np.repeat([1.0, 0.0], len(source))
-    link = logistic_link(np.concatenate([seen, new]), is_familiar, np.concatenate([_ODDS * weight, weight]))
+    link = logistic_link(np.concatenate([seen, new]), is_familiar, np.concatenate([odds * weight, weight]))
     return Gate(_fit(text, member), link)
 
 

@@ -68,12 +68,10 @@ def likeness(landmarks: _Floats, components: _Floats, surface: _Floats) -> _Floa
         components: Of the prompts' embeddings, shape (n, p).
         surface: Scaled, shape (n, f).
     """
-    p = components.shape[1]
-    place = np.ones((len(components), len(landmarks)), dtype=landmarks.dtype)
-    place[:, :p] = components
-    np.multiply(surface, _SURFACE_SCALE, out=place[:, p:-1], casting="same_kind")
-    exponent = place @ landmarks  # 2 x . z - |z|^2
-    exponent -= (place * place).sum(axis=1, keepdims=True) - 1
+    place = np.concatenate([components, _SURFACE_SCALE * surface], axis=1, dtype=landmarks.dtype, casting="same_kind")
+    exponent = place @ landmarks[:-1]  # 2 x . z
+    exponent += landmarks[-1]  # -|z|^2
+    exponent -= np.add.reduce(place * place, axis=1, keepdims=True)
     found: _Floats = np.exp(exponent, out=exponent)
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from prefroute.lexicon import split
+from prefroute.prompts import pieces
 from prefroute.routers._surface import SURFACE_FEATURES, surface
 from prefroute.routers.base import check_prompts, embed
 from prefroute.types import Embedder, FloatArray
@@ -55,4 +55,4 @@ class PromptView:
 
 def _counts(prompts: Sequence[str]) -> FloatArray:
     """Surface counts, shape (n, f)."""
-    return surface(prompts, split(prompts))
+    return surface(prompts, [len(pieces(prompt)) for prompt in prompts])

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prefroute.routers._ridge import STRENGTHS
-from prefroute.routers._sigmoid import logistic_link, sigmoid
+from prefroute.routers._sigmoid import logistic, logistic_link
 from prefroute.routers._views import VIEWS, Views, dealt, fit_head, predict, take
 from prefroute.types import FloatArray, IndexArray
 
@@ -52,16 +52,17 @@ class Response:
     held_out: FloatArray
 
 
-def win_rate(gain: FloatArray, z: FloatArray, shape: FloatArray) -> FloatArray:
-    """Win rates from what the two heads give, in [0, 1].
+def win_rate(gain: float, z: float, shape: Sequence[float]) -> float:
+    """Win rate from what the two heads give for a prompt, in [0, 1].
 
     Args:
-        gain: Shape (n,), or (n, e) for e responses at once.
-        z: Like `gain`.
-        shape: Of the response, shape (4,), or (e, 4).
+        gain: What the head for the gain gives.
+        z: What the head for the quality gives.
+        shape: Of the response, four numbers.
     """
-    slope, intercept, curvature, centre = shape.T
-    return sigmoid(slope * (gain + curvature * _bounded(z - centre) ** 2) + intercept)
+    slope, intercept, curvature, centre = shape
+    bounded = min(max(z - centre, -_FARTHEST), _FARTHEST)
+    return logistic(slope * (gain + curvature * bounded * bounded) + intercept)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,8 +126,9 @@ def fit_response(views: Views, win: FloatArray, quality: Quality, weight: FloatA
     )
     found = gain.held_out @ share[: len(VIEWS)] + slope * z
     link = logistic_link(found + curvature * square, win, weight)
-    shape = np.array([*link, curvature, centre])
-    return Response(coefs, towards, shape, gain.strengths, win_rate(found, z, shape))
+    shape = [*link.tolist(), float(curvature), centre]
+    held_out = np.array([win_rate(*row, shape) for row in zip(found.tolist(), z.tolist(), strict=True)])
+    return Response(coefs, towards, np.array(shape), gain.strengths, held_out)
 
 
 def cautious(columns: FloatArray, target: FloatArray, weight: FloatArray, prior: Sequence[float]) -> FloatArray:

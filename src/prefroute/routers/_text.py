@@ -1,42 +1,39 @@
-"""Hashed word n-grams of a prompt. Private to the routers room.
-
-Words and signs are those of `prefroute.lexicon.split`, which a static embedding reads too: a prompt is split once.
-"""
+"""Hashed word n-grams of a prompt, from the hashes of its words. Private to the routers room."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from prefroute.lexicon import Split, Table
+from prefroute.prompts import MAX_CHARS
 from prefroute.types import IndexArray
 
-__all__ = ["ngrams"]
+__all__ = ["ngrams", "sum_rows"]
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads sums of hashes over all bits
+_ONES = np.ones(8 * MAX_CHARS, dtype=np.float32)  # more than the n-grams of a prompt, of up to five words
 
 
-def _crc32(pieces: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """Of each piece in lower case: the same in every process, unlike Python's own hash."""
-    return np.array([zlib.crc32(piece.lower().encode("utf-8", "replace")) for piece in pieces], dtype=np.uint64)
-
-
-_hashes = Table(_crc32)
-
-
-def ngrams(found: Split, longest: int, bits: int) -> list[IndexArray]:
+def ngrams(words: Sequence[npt.NDArray[np.uint64]], longest: int, bits: int) -> list[IndexArray]:
     """The buckets that the word n-grams of each prompt fall into, each once and in rising order, n arrays.
 
     Args:
-        found: n prompts.
+        words: Hashes of the words and signs of n prompts (`prefroute.lexicon`).
         longest: n-grams are of one word to this many.
         bits: They are hashed into `2**bits` buckets.
     """
-    hashes = _hashes.rows(found)
-    return [_buckets(hashes.take(numbers), longest, bits) for numbers in found.numbers]
+    return [_buckets(hashed, longest, bits) for hashed in words]
+
+
+def sum_rows(rows: npt.NDArray[np.float32], buckets: Sequence[IndexArray]) -> npt.NDArray[np.float32]:
+    """Sum of the rows of each prompt's buckets, (V, w) -> (n, w); the same in any batch to the last bit."""
+    sums = np.empty((len(buckets), rows.shape[1]), dtype=np.float32)
+    for chosen, total in zip(buckets, sums, strict=True):
+        # clip: buckets are below V, and to have `take` check it costs as much as to take
+        _ONES[: len(chosen)].dot(rows.take(chosen, axis=0, mode="clip"), out=total)  # (k,) @ (k, w) -> (w,)
+    return sums
 
 
 def _buckets(words: npt.NDArray[np.uint64], longest: int, bits: int) -> IndexArray:

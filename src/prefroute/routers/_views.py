@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from prefroute.errors import CheckpointError
-from prefroute.lexicon import Split, split, sum_rows
+from prefroute.lexicon import Lexicon
 from prefroute.routers._kernel import Kernel, Whitening, likeness
 from prefroute.routers._ridge import SparseRows, fit_ridge
 from prefroute.routers._surface import SURFACE_FEATURES, surface
 from prefroute.routers._text import ngrams as ngrams_of
+from prefroute.routers._text import sum_rows
 from prefroute.routers.base import embed
 from prefroute.types import Embedder, FloatArray, IndexArray
 
@@ -48,10 +49,15 @@ _SURFACE_LIMIT = 4.0 / len(SURFACE_FEATURES) ** 0.5  # four standard deviations:
 _BATCH = 16  # prompts that are scored at once: larger products start BLAS's threads, which cost more than they give
 
 
-class _SplitReader(Protocol):
-    """An embedder that gives unit vectors of what `prefroute.lexicon.split` has split."""
+_words = Lexicon(lambda piece: b"")  # for embedders that have none
 
-    def encode_split(self, found: Split) -> npt.NDArray[np.float32]: ...
+
+class _Reader(Protocol):
+    """An embedder with a lexicon, which gives unit vectors of what that knows."""
+
+    lexicon: Lexicon
+
+    def vectors(self, known: Sequence[bytes]) -> npt.NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,13 +93,13 @@ def training_views(
         bits: V = 2**bits.
         seed: Draws the landmarks of the kernel.
     """
-    found = split(prompts)
-    buckets = ngrams_of(found, ngrams, bits)
+    words, unit = _read(embedder, prompts)
+    buckets = ngrams_of(words, ngrams, bits)
     idf = np.log((1 + len(prompts)) / (1 + np.bincount(np.concatenate(buckets), minlength=2**bits))) + 1
-    vectors = _vectors(embedder, prompts, found).astype(np.float64)
+    vectors = unit.astype(np.float64)
     embedding_mean = vectors.mean(axis=0)
     vectors -= embedding_mean
-    counts = surface(prompts, found)
+    counts = surface(prompts, list(map(len, words)))
     spread = counts.std(axis=0)
     surface_mean, surface_scale = counts.mean(axis=0), np.where(spread > 1e-9, spread, 1.0) * np.sqrt(counts.shape[1])
     scaled = _scaled_surface(counts, surface_mean, surface_scale)
@@ -104,11 +110,16 @@ def training_views(
     return scaling, (_tfidf(buckets, idf), vectors, whitening.features(alike))
 
 
-def _vectors(embedder: Embedder, prompts: Sequence[str], found: Split) -> npt.NDArray[np.float32]:
-    """Unit vectors, shape (n, d); an embedder that reads splits is spared splitting the prompts again."""
-    if getattr(embedder, "reads_splits", False):
-        return cast("_SplitReader", embedder).encode_split(found)
-    return embed(embedder, prompts)
+def _read(embedder: Embedder, prompts: Sequence[str]) -> tuple[list[npt.NDArray[np.uint64]], Float32Array]:
+    """Hashes of the words and signs of each prompt, and unit vectors, shape (n, d).
+
+    An embedder that has a lexicon reads the prompts for both.
+    """
+    if getattr(embedder, "lexicon", None) is None:
+        return _words.read(prompts)[0], embed(embedder, prompts)
+    reader = cast("_Reader", embedder)
+    words, known = reader.lexicon.read(prompts)
+    return words, reader.vectors(known)
 
 
 def _scaled_surface(counts: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
@@ -229,12 +240,12 @@ class Heads:
 
     def _score(self, embedder: Embedder, prompts: Sequence[str]) -> FloatArray:
         k = len(self.offset)
-        found = split(prompts)
-        product = _vectors(embedder, prompts, found) @ self.vector  # (n, k + p)
-        counts = _scaled_surface(surface(prompts, found), self.surface_mean, self.surface_scale)
+        words, vectors = _read(embedder, prompts)
+        product = vectors @ self.vector  # (n, k + p)
+        counts = _scaled_surface(surface(prompts, list(map(len, words))), self.surface_mean, self.surface_scale)
         scores = likeness(self.landmarks, product[:, k:], counts) @ self.likeness  # (n, m) -> (n, k)
         scores += product[:, :k]
-        sums = sum_rows(self.text, ngrams_of(found, self.ngrams, len(self.text).bit_length() - 1))  # (n, k + 1)
+        sums = sum_rows(self.text, ngrams_of(words, self.ngrams, len(self.text).bit_length() - 1))  # (n, k + 1)
         scores += sums[:, :k] / np.sqrt(np.maximum(sums[:, k:], 1))  # no idf is below one: only an empty prompt's sum
         return scores + self.offset  # float64
 

@@ -157,15 +157,19 @@ class Abilities(ViewRouter, PoolRouter, NoveltyRouter):
 
     def win_rate(self, prompts: Sequence[str]) -> FloatArray:
         """P(strong preferred to weak | prompt): half of one plus the expected gain, in [0, 1], shape (n,)."""
-        quality = self.predict(prompts)
-        strong, weak = (quality[:, self.models.index(model)] for model in (self.strong, self.weak))
-        rate: FloatArray = (1 + strong - weak) / 2
-        return rate
+        return self._win_rate(self.predict(prompts))
 
     def predict(self, prompts: Sequence[str]) -> FloatArray:
         """Expected quality of each of `models`, in [0, 1], shape (n, m)."""
         self._require("curves_")
-        return sigmoid(_features(*self.ruler_.place(prompts)) @ self.curves_.T)
+        return self._quality(*self.ruler_.place(prompts))
+
+    def scored(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """`win_rate` and `novelty` from one reading of the prompts, each of shape (n,); NaN where it does not tell."""
+        self._require("curves_")
+        ease, sources = self.ruler_.place(prompts)
+        novelty = 1 - sources.sum(axis=1) if self.tells_novelty else np.full(len(prompts), np.nan)
+        return self._win_rate(self._quality(ease, sources)), novelty
 
     @property
     def tells_novelty(self) -> bool:
@@ -202,6 +206,14 @@ class Abilities(ViewRouter, PoolRouter, NoveltyRouter):
         if not (fits and {self.strong, self.weak} <= set(models)):
             raise CheckpointError("The curves in the checkpoint do not fit its models and sources. Train again.")
         return self._become(ruler, dict(zip(models, curves, strict=True)))
+
+    def _quality(self, ease: FloatArray, sources: FloatArray) -> FloatArray:
+        return sigmoid(_features(ease, sources) @ self.curves_.T)
+
+    def _win_rate(self, quality: FloatArray) -> FloatArray:
+        strong, weak = (quality[:, self.models.index(model)] for model in (self.strong, self.weak))
+        rate: FloatArray = (1 + strong - weak) / 2
+        return rate
 
     @classmethod
     def _with(cls, ruler: Experts, strong: str, weak: str) -> Self:

@@ -133,6 +133,14 @@ class NoveltyRouter(Router):
             DataError: If it does not tell.
         """
 
+    def scored(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """`win_rate` and `novelty` together, each of shape (n,); the second is NaN where the router does not tell.
+
+        Overridden where one reading of the prompts gives both.
+        """
+        novelty = self.novelty(prompts) if self.tells_novelty else np.full(len(prompts), np.nan)
+        return self.win_rate(prompts), novelty
+
 
 class SteppedRouter(Router):
     """A router that is trained in steps: it shows how far it is, and goes on where it was interrupted."""

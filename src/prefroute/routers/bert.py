@@ -26,7 +26,7 @@ __all__ = ["Bert", "export_onnx"]
 
 _POOLINGS = ("cls", "mean")
 _PROBE_FOLDS = 5
-_MOST_PROBED = 10_000  # prompts: enough for a line, and minutes on a CPU
+_MOST_PROBED = 5_000  # prompts: enough for a line, and minutes on a CPU
 # short, long, empty and past every limit: what an exported graph is compared on
 _PROBES = ("Hi", "", "Prove that the square root of two is irrational. " * 9, "word " * 4000)
 

@@ -17,20 +17,22 @@ experts and gate are fitted one after the other, since the sources of the traini
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from prefroute.data import WinExamples, win_examples
-from prefroute.errors import CheckpointError, DataError
-from prefroute.routers._gate import familiarity, fit_gate, shares
+from prefroute.errors import CheckpointError, ConfigError, DataError
+from prefroute.routers._gate import belonging, fit_gate
 from prefroute.routers._response import Quality, Response, fit_quality, fit_response, win_rate
-from prefroute.routers._sigmoid import logistic_link, sigmoid
+from prefroute.routers._sigmoid import logistic, logistic_link
 from prefroute.routers._view_router import ViewRouter
 from prefroute.routers._views import TENSORS, Heads, Views, dealt, predict, take, training_views
 from prefroute.routers.base import NoveltyRouter, RouterState, check_data, check_prompts, checked_arrays
-from prefroute.types import Battles, FloatArray, IndexArray, Mixture, Outcomes
+from prefroute.types import Battles, Embedder, FloatArray, IndexArray, Mixture, Outcomes
 
 __all__ = ["Experts"]
 
@@ -44,7 +46,9 @@ class Experts(ViewRouter, NoveltyRouter):
 
     Fitted on battles or outcomes that are no mixture, it has one expert and no gate, and is the `linear` router.
 
-    Parameters are those of `ViewRouter`.
+    Parameters are those of `ViewRouter`, and `odds`: how many prompts of the sources are expected for each prompt that
+    is new to all of them, 0 or more. More doubt costs quality on known sources, less costs it elsewhere. Where every
+    prompt will be new, 0 is right: difficulty alone is asked.
 
     Attributes:
         sources_: Names of the sources, s strings.
@@ -64,6 +68,21 @@ class Experts(ViewRouter, NoveltyRouter):
 
     kind: ClassVar[str] = "experts"
 
+    def __init__(
+        self,
+        strong: str,
+        weak: str,
+        embedder: Embedder,
+        *,
+        ngrams: int = 2,
+        bits: int = 16,
+        folds: int = 10,
+        odds: float = 2.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(strong, weak, embedder, ngrams=ngrams, bits=bits, folds=folds, seed=seed)
+        self.odds = odds
+
     def fit(self, data: Battles | Outcomes | Mixture) -> Self:
         """Learn the experts, the generalist and the gate.
 
@@ -73,6 +92,8 @@ class Experts(ViewRouter, NoveltyRouter):
         """
         check_data(self, data)
         self._check_parameters()
+        if not (math.isfinite(self.odds) and self.odds >= 0):
+            raise ConfigError(f"`odds` must be 0 or more, got {self.odds!r}.")
         examples = win_examples(data, self.strong, self.weak)
         scaling, views = training_views(self.embedder, examples.prompts, self.ngrams, self.bits, self.seed)
         folds = self._inner_folds(examples.prompts)
@@ -84,7 +105,7 @@ class Experts(ViewRouter, NoveltyRouter):
             balance = examples.weight / np.bincount(examples.source)[examples.source]
             balance *= len(balance) / balance.sum()  # a source counts as much as its weight says, however many its rows
             self.generalist_ = _fit_generalist(views, examples, qualities, balance)
-            gate = fit_gate(views[0], examples.source, balance, folds)
+            gate = fit_gate(views[0], examples.source, balance, folds, self.odds)
             self.gate_ = gate.link
             coefs += [_sum(qualities), *((text, *_nothing(views)) for text in gate.coefs)]
         self.heads_ = Heads.of(scaling, coefs, self.ngrams)
@@ -93,21 +114,19 @@ class Experts(ViewRouter, NoveltyRouter):
 
     def win_rate(self, prompts: Sequence[str]) -> FloatArray:
         """P(strong preferred to weak | prompt), in [0, 1], shape (n,)."""
-        gain, z, quality, answers = self._scores(prompts)
-        rates = win_rate(gain, z, self.shapes_)  # (n, s)
-        if rates.shape[1] == 1:
-            return rates[:, 0]
-        low, high, slope, intercept = self.generalist_
-        generalist = sigmoid(intercept - slope * np.minimum(np.maximum(quality[:, 0], low), high))
-        expert = (shares(answers) * rates).sum(axis=1)
-        familiar = familiarity(answers, self.gate_)
-        rate: FloatArray = familiar * expert + (1 - familiar) * generalist
-        return rate
+        return self._rates(self._read(prompts))
+
+    def scored(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """`win_rate` and `novelty` together, each of shape (n,); the second is NaN where the router does not tell."""
+        readings = self._read(prompts)
+        return self._rates(readings), np.array(
+            [1 - prompt.familiar if self.tells_novelty else np.nan for prompt in readings]
+        )
 
     def gate(self, prompts: Sequence[str]) -> FloatArray:
         """How much each prompt looks like each source, columns as in `sources_`, rows of sum 1, shape (n, s)."""
-        answers = self._scores(prompts)[-1]
-        return shares(answers) if answers.shape[1] else np.ones((len(prompts), 1))
+        shares = [prompt.shares for prompt in self._read(prompts)]
+        return np.array(shares).reshape(len(shares), len(self.sources_))
 
     def place(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """How easy each prompt is, and which source it looks like, shapes (n,) and (n, s).
@@ -116,14 +135,16 @@ class Experts(ViewRouter, NoveltyRouter):
         about -3 to 3; of all sources together for a prompt that looks like none. The second array is `gate` times how
         familiar the prompt is: rows of zeros for what looks like no source.
         """
-        _, z, quality, answers = self._scores(prompts)
-        own = np.clip(z - self.shapes_[:, 3], -_FARTHEST, _FARTHEST)  # (n, s)
-        if own.shape[1] == 1:
-            return own[:, 0], np.ones(own.shape)
+        readings = self._read(prompts)
+        shape = (len(readings), len(self.sources_))
+        familiar = np.array([prompt.familiar for prompt in readings])
+        share = np.array([prompt.shares for prompt in readings]).reshape(shape)
+        z = np.array([prompt.zs for prompt in readings]).reshape(shape)
+        own = np.clip(z - self.shapes_[:, 3], -_FARTHEST, _FARTHEST)
         low, high = self.generalist_[:2]
-        overall = (np.clip(quality[:, 0], low, high) - (low + high) / 2) / (max(high - low, 1e-9) / _USUAL_WIDTH)
-        familiar, share = familiarity(answers, self.gate_), shares(answers)
-        ease: FloatArray = familiar * np.einsum("ns,ns->n", share, own) + (1 - familiar) * overall
+        quality = np.clip([prompt.quality for prompt in readings], low, high)
+        overall = (quality - (low + high) / 2) / (max(high - low, 1e-9) / _USUAL_WIDTH)
+        ease: FloatArray = familiar * (share * own).sum(axis=1) + (1 - familiar) * overall
         return ease, familiar[:, None] * share
 
     @property
@@ -141,13 +162,12 @@ class Experts(ViewRouter, NoveltyRouter):
         Raises:
             DataError: If the router was fitted on one source: there was none to leave out.
         """
-        answers = self._scores(prompts)[-1]
         if not self.tells_novelty:
             raise DataError(
                 "novelty() is learned by leaving out sources in turn, and this router was fitted on one. "
                 "Fit it on a Mixture of two or more."
             )
-        return 1 - familiarity(answers, self.gate_)
+        return np.array([1 - prompt.familiar for prompt in self._read(prompts)])
 
     def state(self) -> RouterState:
         """Coefficients of all heads, and what joins them."""
@@ -173,15 +193,43 @@ class Experts(ViewRouter, NoveltyRouter):
         self.sources_ = sources
         return self
 
-    def _scores(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Gain (n, s), standardised quality (n, s), quality to the generalist (n, 1), the gate's answers (n, s).
-
-        The last two have no columns where there is one source.
-        """
+    def _read(self, prompts: Sequence[str]) -> list[_Reading]:
         self._require("gate_")
-        scores = self.heads_.score(self.embedder, check_prompts(prompts))
+        scores = self.heads_.score(self.embedder, check_prompts(prompts)).tolist()
         s = len(self.sources_)
-        return scores[:, :s], scores[:, s : 2 * s], scores[:, 2 * s : 2 * s + 1], scores[:, 2 * s + 1 :]
+        if s == 1:
+            return [_Reading(row[:1], row[1:], 0.0, 1.0, [1.0]) for row in scores]
+        link = self.gate_.tolist()
+        return [_Reading(row[:s], row[s : 2 * s], row[2 * s], *belonging(row[2 * s + 1 :], link)) for row in scores]
+
+    def _rates(self, readings: Sequence[_Reading]) -> FloatArray:
+        """Win rates, shape (n,); a prompt at a time, which for few sources takes as long as a call of NumPy or two."""
+        shapes = self.shapes_.tolist()
+        low, high, slope, intercept = self.generalist_.tolist()
+        rates = np.empty(len(readings))
+        for i, (gains, zs, quality, familiar, shares) in enumerate(readings):
+            expert = sum(map(operator.mul, shares, map(win_rate, gains, zs, shapes)))
+            generalist = logistic(intercept - slope * min(max(quality, low), high))
+            rates[i] = familiar * expert + (1 - familiar) * generalist
+        return rates
+
+
+class _Reading(NamedTuple):
+    """What the heads say of a prompt.
+
+    Attributes:
+        gains: Gain as each expert sees it, s numbers.
+        zs: Standardised quality as each expert sees it, s numbers.
+        quality: As the generalist sees it; 0 with one source.
+        familiar: How surely the prompt is from one of the sources, in [0, 1]; 1 with one source.
+        shares: How much it looks like each, s numbers of sum 1.
+    """
+
+    gains: list[float]
+    zs: list[float]
+    quality: float
+    familiar: float
+    shares: list[float]
 
 
 def _fit_experts(views: Views, examples: WinExamples, folds: IndexArray) -> tuple[list[Quality], list[Response]]:

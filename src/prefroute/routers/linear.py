@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
+import numpy as np
+
 from prefroute.data import win_examples
 from prefroute.routers._response import fit_quality, fit_response, win_rate
 from prefroute.routers._view_router import ViewRouter
@@ -66,8 +68,9 @@ class Linear(ViewRouter):
     def win_rate(self, prompts: Sequence[str]) -> FloatArray:
         """P(strong preferred to weak | prompt), in [0, 1], shape (n,)."""
         self._require("shape_")
-        scores = self.heads_.score(self.embedder, check_prompts(prompts))
-        return win_rate(scores[:, 0], scores[:, 1], self.shape_)
+        scores = self.heads_.score(self.embedder, check_prompts(prompts)).tolist()
+        shape = self.shape_.tolist()
+        return np.array([win_rate(gain, z, shape) for gain, z in scores], dtype=np.float64)
 
     def state(self) -> RouterState:
         """Coefficients of both heads, and the shape of the response."""

@@ -365,15 +365,15 @@ class MF(PoolRouter, SteppedRouter):
         return fit_link(factors, features, data.select(table.models).quality[rows], self.seed)
 
     def _check_parameters(self) -> None:
-        whole = ("dim", "epochs", "min_steps", "batch_size", "pairs_per_prompt")
-        for name in whole:
+        most = {"dim": 2**16, "epochs": 2**20, "min_steps": 2**30, "batch_size": 2**30, "pairs_per_prompt": 2**20}
+        for name, highest in most.items():
             value = getattr(self, name)
-            if not (isinstance(value, int) and value >= 1):
-                raise ConfigError(f"`{name}` must be a whole number, 1 or more, got {value!r}.")
-        for name, highest in (("lr", 1.0), ("weight_decay", 1.0), ("noise", 10.0)):
+            if not (isinstance(value, int) and 1 <= value <= highest):
+                raise ConfigError(f"`{name}` must be a whole number from 1 to {highest:,}, got {value!r}.")
+        for name, limit in (("lr", 1.0), ("weight_decay", 1.0), ("noise", 10.0)):
             value = getattr(self, name)
-            if not 0 <= value < highest:
-                raise ConfigError(f"`{name}` must be 0 or more and below {highest:g}, got {value!r}.")
+            if not 0 <= value < limit:
+                raise ConfigError(f"`{name}` must be 0 or more and below {limit:g}, got {value!r}.")
         if not 0 < self.held_out_share <= 0.5:
             raise ConfigError(f"`held_out_share` must be above 0 and at most 0.5, got {self.held_out_share!r}.")
         if self.ties not in _TIES:

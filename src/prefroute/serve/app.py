@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from prefroute.errors import JournalError
-from prefroute.journal import FeedbackResult, FeedbackRow, Journal
+from prefroute.journal import UNRECORDED, FeedbackResult, FeedbackRow, Journal
 from prefroute.serve.admission import Admission, may, may_ask, permission_denied
 from prefroute.serve.call import Call, Interrupted, Receive, Scope, Send
 from prefroute.serve.chat import CHAT, COMPLETIONS, DECISION, EMBEDDINGS, Kind, ModelCall, internal_error
@@ -129,7 +129,7 @@ class Gateway:
             raise overloaded("overloaded", f"{state.n_in_flight} requests are being served already. Ask again.")
         state.admission.check_rate(call.key)
         if not state.journal.is_healthy and state.config.journal.on_failure == "refuse":
-            raise overloaded("log_store_unavailable", "Requests cannot be recorded now.", retry_after_s=5)
+            raise overloaded(UNRECORDED, "Requests cannot be recorded now.", retry_after_s=5)
         state.n_in_flight += 1
         try:
             await path.handle(self, call)
@@ -168,17 +168,17 @@ class Gateway:
         kind.check(body)
         await ModelCall(self.state, call, kind, body).run()
 
-    async def chat(self, call: Call) -> None:
+    def chat(self, call: Call) -> Awaitable[None]:
         """POST /v1/chat/completions."""
-        await self._model_call(call, CHAT)
+        return self._model_call(call, CHAT)
 
-    async def completions(self, call: Call) -> None:
+    def completions(self, call: Call) -> Awaitable[None]:
         """POST /v1/completions."""
-        await self._model_call(call, COMPLETIONS)
+        return self._model_call(call, COMPLETIONS)
 
-    async def embeddings(self, call: Call) -> None:
+    def embeddings(self, call: Call) -> Awaitable[None]:
         """POST /v1/embeddings."""
-        await self._model_call(call, EMBEDDINGS)
+        return self._model_call(call, EMBEDDINGS)
 
     async def route(self, call: Call) -> None:
         """POST /v1/route: what would answer a chat request, and why; no model is asked."""
@@ -205,7 +205,7 @@ class Gateway:
         try:
             result = await self.state.journal.add_feedback(row)
         except JournalError as exc:
-            raise overloaded("log_store_unavailable", "Feedback cannot be recorded now.", retry_after_s=5) from exc
+            raise overloaded(UNRECORDED, "Feedback cannot be recorded now.", retry_after_s=5) from exc
         if result is not FeedbackResult.STORED:
             raise _feedback_fault(result)
         await call.answer(200, orjson.dumps({"object": "feedback", "request_id": row.request_id}))

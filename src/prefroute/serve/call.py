@@ -10,6 +10,7 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -17,7 +18,20 @@ from prefroute.journal.keys import Key
 from prefroute.journal.rows import RequestRow
 from prefroute.serve.faults import Fault
 
-__all__ = ["LEAVING", "Call", "Interrupted", "Presence", "Receive", "Scope", "Send", "encoded", "new_request_id"]
+__all__ = [
+    "LINK",
+    "Call",
+    "Headers",
+    "Interrupted",
+    "Link",
+    "Message",
+    "Presence",
+    "Receive",
+    "Scope",
+    "Send",
+    "encoded",
+    "new_request_id",
+]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -25,12 +39,25 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
-LEAVING = "prefroute.leaving"
-"""ASGI extension of our server: a set of functions that are called when the client has left."""
+LINK = "prefroute.link"
+"""ASGI extension of our server: the `Link` of a request."""
 
 JSON = b"application/json"
 _LINGER_S = 2.0
 _LONG_BYTES = 64 * 1024  # more than may have come with the headers
+
+
+@dataclass(slots=True)
+class Link:
+    """What the server knows of a request's connection.
+
+    Attributes:
+        leaving: Functions that are called when the client has left.
+        is_body_whole: Whether all of the request has come.
+    """
+
+    leaving: set[Callable[[], None]]
+    is_body_whole: bool = False
 
 
 def new_request_id() -> str:
@@ -50,7 +77,7 @@ class Call:
     Attributes:
         request_id: Also a header of the answer.
         started: When the request came, of `time.perf_counter`, seconds.
-        leaving: Functions that the server calls when the client has left; None where the server offers no such set.
+        link: None where the server offers none.
         key: Who asks; None where the gateway is open, or before anybody looked.
         status: What was answered; 0 before that.
         row: What the journal gets, where it gets anything.
@@ -63,7 +90,7 @@ class Call:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.receive = receive
-        self.leaving: set[Callable[[], None]] | None = scope.get("extensions", {}).get(LEAVING)
+        self.link: Link | None = scope.get("extensions", {}).get(LINK)
         self.key: Key | None = None
         self.status = 0
         self.row: RequestRow | None = None
@@ -102,17 +129,22 @@ class Call:
         said = self.header(b"content-length")
         if said and int(said) > max_bytes:  # digits: the parser has seen to it
             raise _too_large(max_bytes)
-        body = bytearray()
+        if self.link is not None and self.link.is_body_whole:  # as most are: a timer costs more than the rest of this
+            return await self._gathered(max_bytes)
         try:
             async with asyncio.timeout(timeout_s):
-                while not self._is_body_read:
-                    body += await self._piece()
-                    if len(body) > max_bytes:
-                        raise _too_large(max_bytes)
+                return await self._gathered(max_bytes)
         except TimeoutError:
             headers = {"connection": "close", "x-should-retry": "false"}
             message = f"The body did not arrive within {timeout_s:g} s."
             raise Fault(408, "request_timeout", message, headers=headers) from None
+
+    async def _gathered(self, max_bytes: int) -> bytearray:
+        body = bytearray()
+        while not self._is_body_read:
+            body += await self._piece()
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
         return body
 
     async def _piece(self) -> bytes:
@@ -124,7 +156,9 @@ class Call:
         return piece
 
     def _check_type(self) -> None:
-        kind, _, parameters = self.header(b"content-type").lower().partition(b";")
+        if (said := self.header(b"content-type")) == JSON and not self.header(b"content-encoding"):
+            return
+        kind, _, parameters = said.lower().partition(b";")
         charset = parameters.replace(b" ", b"").replace(b'"', b"")
         if kind.strip() != JSON or (b"charset=" in charset and b"charset=utf-8" not in charset):
             message = "The body must be JSON. Send `Content-Type: application/json`."
@@ -166,9 +200,9 @@ class Call:
         named = [(b"content-type", content_type), (b"x-request-id", self.request_id.encode()), *headers]
         await self._send({"type": "http.response.start", "status": status, "headers": named})
 
-    async def send(self, piece: bytes, *, is_last: bool = False) -> None:
+    def send(self, piece: bytes, *, is_last: bool = False) -> Awaitable[None]:
         """Send a piece of the body; waits while the client is slow to read."""
-        await self._send({"type": "http.response.body", "body": piece, "more_body": not is_last})
+        return self._send({"type": "http.response.body", "body": piece, "more_body": not is_last})
 
 
 def _too_large(max_bytes: int) -> Fault:
@@ -205,17 +239,17 @@ class Presence:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        if self._call.leaving is None:
+        if self._call.link is None:
             self._watch = asyncio.get_running_loop().create_task(self._until_gone())
         else:  # a task for each request would cost as much as a tenth of the rest
-            self._call.leaving.add(self._gone)
+            self._call.link.leaving.add(self._gone)
         self._running.add(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self._running.discard(self)
-        if self._call.leaving is not None:
-            self._call.leaving.discard(self._gone)
+        if self._call.link is not None:
+            self._call.link.leaving.discard(self._gone)
         else:
             self._watch.cancel()
         if self._code is not None and kind is not None and issubclass(kind, asyncio.CancelledError):
@@ -237,10 +271,6 @@ class Presence:
         self.stop("client_disconnected")
 
 
-def encoded(headers: Mapping[str, str | None]) -> list[tuple[bytes, bytes]]:
+def encoded(headers: Mapping[bytes, str | None]) -> list[tuple[bytes, bytes]]:
     """Headers as ASGI wants them, without those that have no value; what is not ASCII is escaped."""
-    return [
-        (name.encode(), value.encode("ascii", "backslashreplace"))
-        for name, value in headers.items()
-        if value is not None
-    ]
+    return [(name, value.encode("ascii", "backslashreplace")) for name, value in headers.items() if value is not None]

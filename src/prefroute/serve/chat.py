@@ -147,11 +147,10 @@ class ModelCall:
     async def _planned(self) -> Plan:
         state, call, requested = self._state, self._call, self._body["model"]
         may_choose = may(call.key, "choose_threshold")
-        may_ask_for = partial(may_ask, call.key)
-        target = resolve(self._runtime, requested, may_choose_threshold=may_choose, may_ask=may_ask_for)
+        target = resolve(self._runtime, requested, may_choose_threshold=may_choose, may_ask=partial(may_ask, call.key))
         if target.route is not None:  # now, so that the report counts what is refused below with its route
             self._row.route = target.route.name
-        if not may_ask_for(target.name):
+        if not may_ask(call.key, target.name):
             raise permission_denied(f"This key may not ask for {target.name!r}. See: GET /v1/models", "model")
         if target.route is not None and not self._kind.has_routes:
             raise bad_request("invalid_value", "Embeddings come from one model: name it, not a route.", "model")
@@ -188,10 +187,10 @@ class ModelCall:
     def _headers(self) -> list[tuple[bytes, bytes]]:
         """Who answered; for keys that may know it, why."""
         row = self._row
-        named = {"x-prefroute-model": row.model, "x-prefroute-route": row.route}
+        named = {b"x-prefroute-model": row.model, b"x-prefroute-route": row.route}
         if may(self._call.key, "explain"):
-            named["x-prefroute-win-rate"] = None if row.win_rate is None else f"{row.win_rate:.6f}"
-            named["x-prefroute-reason"] = row.reason
+            named[b"x-prefroute-win-rate"] = None if row.win_rate is None else f"{row.win_rate:.6f}"
+            named[b"x-prefroute-reason"] = row.reason
         return encoded(named)
 
     async def _finish(self, status: int, error: str | None = None) -> None:

@@ -19,6 +19,7 @@ import orjson
 
 from prefroute.prompts import head_tail
 from prefroute.serve.needs import read_needs
+from prefroute.serve.stickiness import FEWEST_TOKENS
 
 __all__ = ["EARLIER_CHARS", "SYSTEM_CHARS", "TEXT_CHARS", "Conversation", "read_conversation"]
 
@@ -80,7 +81,8 @@ class Conversation:
         needs: Of `prefroute.serve.runtime.CAPABILITIES`.
         tokens_in: Estimate of the tokens that a model reads.
         max_tokens_out: The longest answer that the request allows, tokens; None where it does not say.
-        prefix_key: The same for all requests of one conversation; None for a request without user text.
+        prefix_key: The same for all requests of one conversation; None for a request without user text, or too short
+            for prompt caches.
         n_turns: User turns.
     """
 
@@ -124,7 +126,7 @@ def read_conversation(body: Mapping[str, Any]) -> Conversation:
         needs=read_needs(body, reading.part_types, has_tool_turns=reading.has_tool_turns),
         tokens_in=n_tokens,
         max_tokens_out=_max_tokens(body),
-        prefix_key=_prefix_key(reading.system, reading.user),
+        prefix_key=_prefix_key(reading.system, reading.user) if n_tokens >= FEWEST_TOKENS else None,
         n_turns=len(reading.user),
     )
 
@@ -241,7 +243,12 @@ def _prefix_key(system: Sequence[str], user: Sequence[str]) -> bytes | None:
 def _max_tokens(body: Mapping[str, Any]) -> int | None:
     for name in ("max_completion_tokens", "max_tokens"):
         value = body.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        if (
+            value is not None
+            and isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and 0 <= value < float("inf")
+        ):
             return int(value)
     return None
 

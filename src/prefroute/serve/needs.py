@@ -23,8 +23,6 @@ PART_NEEDS: Mapping[str, str] = {
 }
 """What a part of a message needs, by the part's type; a type that is not here needs nothing and travels through."""
 
-_TOOL_FIELDS = ("tools", "functions")
-
 
 def read_needs(body: Mapping[str, Any], part_types: Iterable[str], *, has_tool_turns: bool) -> frozenset[str]:
     """The capabilities that a request needs.
@@ -39,10 +37,10 @@ def read_needs(body: Mapping[str, Any], part_types: Iterable[str], *, has_tool_t
         ['images', 'tools']
     """
     needs = {PART_NEEDS[part] for part in part_types if part in PART_NEEDS}
-    if has_tool_turns or any(body.get(name) for name in _TOOL_FIELDS):
+    if has_tool_turns or body.get("tools") or body.get("functions"):
         needs.add("tools")
     shape = body.get("response_format")
-    if isinstance(shape, Mapping) and shape.get("type") == "json_schema":
+    if shape is not None and isinstance(shape, Mapping) and shape.get("type") == "json_schema":
         needs.add("json_schema")
     modalities = body.get("modalities")
     if isinstance(modalities, list) and "audio" in modalities:

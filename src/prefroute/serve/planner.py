@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -94,8 +95,7 @@ def _called(runtime: Runtime, name: str) -> list[Route]:
     return [route for route in runtime.routes.values() if name in (route.router.kind, route.router_name)]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Who answers, and why.
 
     Attributes:
@@ -131,8 +131,7 @@ class Plan:
         return self.order[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(NamedTuple):
     """What a policy chose, and from what."""
 
     model: str
@@ -239,7 +238,7 @@ class Planner:
         if score.row is None:
             return _default(request, score)
         win_rate = float(score.row)
-        is_strong = bool(policy.choose(np.array([win_rate]))[0])
+        is_strong = policy.takes_strong(win_rate)
         is_sticky = not is_strong and self._is_warm_strong_cheaper(request)
         model = route.strong if is_strong or is_sticky else route.weak
         return _Choice(model, "sticky" if is_sticky else "policy", win_rate, None, score.seconds)
@@ -276,7 +275,7 @@ class Planner:
             return choice, 1.0
         drawn = choice
         if self.draw.random() < epsilon:
-            drawn = replace(choice, model=self.draw.choice(capable), reason="explored")
+            drawn = choice._replace(model=self.draw.choice(capable), reason="explored")
         by_policy = 1 - epsilon if drawn.model == choice.model else 0.0
         return drawn, by_policy + epsilon / len(capable)
 
@@ -289,7 +288,7 @@ class _Request:
         self.route = route
         self.conversation = conversation
         self.key = key  # of the conversation, where prompt caches matter
-        self.capable = tuple(filter(self._can_take, route.candidates))
+        self.capable = tuple([name for name in route.candidates if self._can_take(name)])
         if not self.capable:
             models = [runtime.models[name] for name in route.candidates]
             raise unsupported(route.name, models, conversation.needs, conversation.n_tokens)
@@ -302,8 +301,8 @@ class _Request:
         return request_usd(self.runtime.models[name], conversation.tokens_in, conversation.max_tokens_out, warm_tokens)
 
     def order(self, chosen: str) -> tuple[str, ...]:
-        others = (name for name in self.route.fallbacks if name != chosen)
-        return (chosen, *filter(self._can_take, others))
+        others = [name for name in self.route.fallbacks if name != chosen]
+        return (chosen, *[name for name in others if name in self.capable or self._can_take(name)])
 
 
 def _best(policy: CostQuality, scores: dict[str, float], usd: list[float]) -> str:

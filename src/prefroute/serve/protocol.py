@@ -1,8 +1,7 @@
 """HTTP as the gateway speaks it: uvicorn's protocol over httptools, with the limits that it does not have.
 
 The door is `protocol_class`. Added are deadlines for headers and for clients that do not read, a limit on the size of
-headers, answers without chunks for HTTP/1.0, and refusals of broken requests in OpenAI's shape and in their turn. It
-must not know paths or bodies.
+headers, and refusals of broken requests in OpenAI's shape and in their turn. It must not know paths or bodies.
 """
 
 from __future__ import annotations
@@ -10,11 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from prefroute.serve.call import LEAVING, Receive, Scope, Send, new_request_id
+from prefroute.serve.call import LINK, Link, new_request_id
 from prefroute.serve.config import ServerSection
+from prefroute.serve.cycle import Cycle
 from prefroute.serve.faults import Fault, bad_request
 
 __all__ = ["protocol_class"]
@@ -42,10 +44,12 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._is_head_open = False  # part of a request's head has come
+        self._n_hosts = 0
         self._n_head_bytes = 0  # of the pieces that hold the head: it is no longer than that
         self._n_first_bytes = 0  # of the first of them, which may begin with something else
         self._n_new_bytes = 0
         self._n_silent_bytes = 0  # since a head or a piece of a body was whole
+        self._link: Link  # of the request that comes in
         self._leaving: set[Callable[[], None]] = set()
         self._answering: RequestResponseCycle | None = None  # `cycle` is the last request that came
         self._refusal: Fault | None = None
@@ -89,11 +93,18 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_head_open = True
+        self._n_hosts = 0
         self._n_head_bytes = self._n_first_bytes = self._n_new_bytes
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._is_head_open:  # trailers come here too, after the request was let in by its headers
-            super().on_header(name, value)
+    def on_header(self, name: bytes, value: bytes) -> None:  # in place of uvicorn's: it is called the most
+        if not self._is_head_open:
+            return  # trailers come here too, after the request was let in by its headers
+        name = name.lower()
+        if name == b"host":
+            self._n_hosts += 1
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_body(self, body: bytes) -> None:
         self._n_silent_bytes = 0
@@ -101,29 +112,54 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._n_silent_bytes = 0
+        self._link.is_body_whole = True
         super().on_message_complete()
 
-    def on_headers_complete(self) -> None:
+    def on_headers_complete(self) -> None:  # in place of uvicorn's, which knows upgrades and another cycle
         self._is_head_open = False
         self._n_silent_bytes = 0
         if self._head_due is not None:
             self._head_due.cancel()
             self._head_due = None
-        self._check_head()
-        super().on_headers_complete()
-        self.scope["extensions"] = {LEAVING: self._leaving}  # type: ignore[dict-item]  # within this process only
-
-    def _check_head(self) -> None:
-        names = [name for name, _ in self.headers]
         version = self.parser.get_http_version()
-        if len(names) > _MOST_HEADERS or (
+        self._check_head(version)
+        url = httptools.parse_url(self.url)
+        self._link = Link(self._leaving)
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["path"] = unquote(url.path.decode("ascii"))
+        self.scope["raw_path"] = url.path
+        self.scope["query_string"] = url.query or b""
+        self.scope["extensions"] = {LINK: self._link}  # type: ignore[dict-item]  # within this process only
+        before = self.cycle
+        self.cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version == "1.1" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _check_head(self, version: str) -> None:
+        if len(self.headers) > _MOST_HEADERS or (
             self._n_head_bytes > _MOST_HEAD_BYTES  # else it cannot be too long, and is not measured
             and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _MOST_HEAD_BYTES
         ):
             self._refusal = _too_long()
         elif version not in ("1.1", "1.0"):
             self._refusal = bad_request("invalid_http", f"This server speaks HTTP/1.1, and not {version}.")
-        elif names.count(b"host") != 1 and version == "1.1":
+        elif self._n_hosts != 1 and version == "1.1":
             self._refusal = bad_request("invalid_http", "The request must have one Host header.")
         elif self.parser.should_upgrade():  # what follows would be read as another request, body or not
             self._refusal = bad_request("invalid_http", "This server speaks HTTP/1.1 only. Send no `Upgrade` header.")
@@ -157,7 +193,7 @@ class _Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, app if cycle.scope["http_version"] == "1.1" else _without_chunks(cycle, app))
+        super()._start_asgi_task(cycle, app)
 
     def _write(self, fault: Fault) -> None:
         body = fault.body()
@@ -200,26 +236,6 @@ class _Protocol(HttpToolsProtocol):
             self._stalled = self._watch_for_progress()
         else:
             self.transport.abort()  # `connection_lost` tells whoever writes
-
-
-def _without_chunks(cycle: RequestResponseCycle, app: Any) -> Any:
-    """The application for a client that knows no chunks: an answer of unknown length ends with its connection."""
-
-    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
-        has_length = False
-
-        async def sending(message: Any) -> None:
-            nonlocal has_length
-            if message["type"] == "http.response.start":
-                has_length = any(name == b"content-length" for name, _ in message["headers"])
-                cycle.chunked_encoding = None if has_length else False
-            elif not has_length:
-                cycle.expected_content_length = len(message["body"])
-            await send(message)
-
-        await app(scope, receive, sending)
-
-    return answering
 
 
 def _too_long() -> Fault:

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -46,11 +46,10 @@ _LONG = ("Prove that there are infinitely many primes, and say where each step c
 _MIDDLE = _LONG[:CONTEXT_CHARS]  # where many routers stop reading
 _PROBE_TEXTS = (_SHORT, _MIDDLE, _LONG)
 _PROBES = 3
-_NEWEST = 0.1  # weight of the newest measurement
+_NEWEST = 0.2  # weight of the newest measurement
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """What a router says of one text.
 
     Attributes:
@@ -161,9 +160,10 @@ class _Cost:
         return self._factor * (self._each_s + self._char_s * near + self._further_char_s * (len(text) - near))
 
     def learn(self, predicted_s: float, seconds: float) -> None:
-        # One call that the operating system interrupted must not look like a slow router: hence the bounds.
-        ratio = min(max(seconds / predicted_s, 0.25), 8.0)
-        self._factor = min(max(self._factor * (1 + _NEWEST * (ratio - 1)), 0.5), 64.0)
+        # Calls that the operating system interrupts, many on a busy machine, must not look like a slow router, whose
+        # batches would become small and dear: hence the bounds, and the middle of the ratios rather than their mean.
+        ratio = min(max(seconds / predicted_s, 0.5), 2.0)
+        self._factor = min(max(self._factor * ratio**_NEWEST, 0.5), 64.0)
 
 
 def _shortest(call: _Call, text: str) -> float:

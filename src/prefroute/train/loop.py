@@ -89,8 +89,7 @@ def fit_loop(  # noqa: PLR0913 - one for each thing that a training is made of
 ) -> list[dict[str, Any]]:
     """Train until the held-out loss has stopped falling; the module ends with its best weights.
 
-    Under `torchrun` (an initialised `torch.distributed`) each process takes its part of every batch and gradients are
-    summed, so that the step is that of one process.
+    Under `torchrun` each process takes its part of every batch; gradients are summed, so the step is that of one.
 
     Args:
         module: A torch module on its device; its buffers must not change.
@@ -100,14 +99,12 @@ def fit_loop(  # noqa: PLR0913 - one for each thing that a training is made of
         n_rows: Training rows; `loss` gets indices below it.
         plan: How long and in what portions.
         rate: Step, from 0 -> what each learning rate is multiplied by.
-        resume: A file that holds the state after every check. Where it exists the training goes on from there. The
-            caller removes it once the result is safe.
+        resume: A file with the state after every check, from which training goes on; the caller removes it in the end.
         identity: Names the data and settings; a state of another training is refused.
         progress: Told of every step.
 
     Returns:
-        One mapping for each check: `step`, `train_loss` (mean since the check before; None at step 0),
-        `held_out_loss`.
+        One mapping for each check: `step`, `train_loss` (since the check before; None at step 0), `held_out_loss`.
 
     Raises:
         DataError: If a loss is NaN or infinite; the state on disk is that of the last check.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import gzip
 import json
 import zlib
 
 import pytest
 import uvloop
-from tests.servers.asking import KEY, ask, asked, model_of
+from tests.servers.asking import BODY, KEY, ask, asked, model_of
 from tests.servers.faulty_upstream import (
     CLOSE,
     HELLO,
@@ -25,8 +27,11 @@ from tests.servers.faulty_upstream import (
     whole,
 )
 
+from prefroute.serve.faults import Fault
 from prefroute.serve.runtime import Deadlines
-from prefroute.serve.upstream import DONE, Upstreams
+from prefroute.serve.upstream import DONE, Answer, Upstreams
+from prefroute.serve.upstream.connection import Connection
+from prefroute.serve.upstream.exchange import Exchange
 
 JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 GZIPPED = gzip.compress(json.dumps(completion()).encode())
@@ -173,6 +178,45 @@ def test_a_fault_after_the_first_content_is_told_inside_the_stream(bad, good, st
     assert DONE not in seen.pieces
     assert seen.outcomes == ["upstream_stream_error"]
     assert good.requests == []
+
+
+HELD = {name: BOTH[name][0] for name in ("reset before an answer", "accepts and never answers", "500", "429")}
+HELD |= {"corrupt gzip": BOTH["corrupt gzip"][0], "silence after the role": STREAM["silence after the role"][0]}
+HELD |= {f"{name}, in the middle": MID_STREAM[name] for name in ("reset", "silence", "an error", "broken framing")}
+HELD["the client leaves"] = [*stream(*HELLO[:3], ends=False), STALL]
+
+
+@pytest.mark.parametrize(("name", "steps"), HELD.items(), ids=HELD)
+def test_what_failed_is_let_go_without_the_garbage_collector(bad, name, steps):
+    bad.always(*steps)
+    client_s = 0.2 if name == "the client leaves" else 60.0
+
+    async def one(upstreams: Upstreams) -> None:
+        answer = None
+        try:
+            async with asyncio.timeout(client_s):
+                answer = await upstreams.send(["bad"], "chat/completions", BODY, is_stream=True, attempts=[])
+                async for _ in answer.events():
+                    pass
+        except (Fault, TimeoutError):
+            pass
+        finally:
+            if answer is not None:
+                await answer.aclose()
+
+    async def main() -> list[str]:
+        upstreams = Upstreams({"bad": model_of("bad", bad.base_url)})
+        await one(upstreams)
+        await upstreams.close()
+        await asyncio.sleep(0.05)  # for connections to be told that they have ended
+        return [type(each).__name__ for each in gc.get_objects() if isinstance(each, (Answer, Connection, Exchange))]
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert uvloop.run(main()) == []
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

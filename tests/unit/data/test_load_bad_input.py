@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import duckdb
+import numpy as np
 import pytest
 
 from prefroute.data import load, read_columns
@@ -57,7 +58,22 @@ CASES = {
         "l.jsonl, line 2",
     ),
     "JSON list": ("l.jsonl", "[1, 2]\n", "l.jsonl, line 1: a JSON list, not an object"),
-    "lone surrogate": ("l.jsonl", '{"prompt": "\\ud800", "model": "x", "score": 1}\n', "line 1: not valid JSON"),
+    "lone surrogate": (
+        "l.jsonl",
+        '{"prompt": "q", "model": "x", "score": 1}\n{"prompt": "\\ud800", "model": "x", "score": 1}\n',
+        "l.jsonl, line 2, column 'prompt': got half of a character",
+    ),
+    "lone surrogate deep in a value": ("l.jsonl", '{"model": "x", "p": ["\\udfff"]}\n', "line 1, column 'p': got half"),
+    "columns differ in case": ("w.csv", "prompt,Big,big\nq,1,0\n", "the columns 'Big' and 'big' differ only in case"),
+    "marked columns differ in case": ("w.csv", "prompt,a|quality,A|quality\nq,1,0\n", "'a|quality' and 'A|quality'"),
+    "keys differ in case": ("w.jsonl", '{"prompt": "q", "m": 1}\n{"Prompt": "q", "m": 0}\n', "'prompt' and 'Prompt'"),
+    "escape sequence": (
+        "l.csv",
+        "prompt,model,score\nq,b\x1b[2J,1\n",
+        "l.csv: the model name 'b\\x1b[2J' holds control",
+    ),
+    "a name of our own": ("w.csv", "prompt,_row,big\nq,1,0\n", "a column is named '_row', which cannot be read"),
+    "a key without a name": ("w.jsonl", '{"prompt": "q", "": 1, "m": 0}\n', "a column is named '', which cannot"),
     "JSON with byte order mark": ("l.jsonl", '\ufeff{"prompt": "q", "model": "x", "score": 1}\n', "byte order mark"),
     "not a Parquet file": ("l.parquet", b"PAR1 and nothing", "not a whole Parquet file"),
     "not gzipped": ("l.csv.gz", b"plain", "l.csv.gz"),
@@ -88,6 +104,47 @@ def test_truncated_parquet_is_refused(tmp_path, kept_share):
     message = refusal(tmp_path, "cut.parquet", content[: int(len(content) * kept_share)])
 
     assert "cut.parquet: not a whole Parquet file" in message
+
+
+def parquet(tmp_path, columns, name="t.parquet"):
+    path = tmp_path / name
+    duckdb.connect().execute(f"COPY (SELECT {columns}) TO '{path}' (FORMAT parquet)")
+    return path
+
+
+def test_parquet_columns_that_differ_only_in_case_are_refused(tmp_path):
+    path = parquet(tmp_path, "{'tag': 1, 'bag': 2} AS nested, 'q' AS prompt, 1.0 AS Big, 0.0 AS bug")
+    content = path.read_bytes().replace(b"bug", b"big")  # DuckDB itself cannot write such a file
+
+    assert "the columns 'Big' and 'big' differ only in case" in refusal(tmp_path, "t.parquet", content)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("[[1]] AS prompt, 1.0 AS big, 0.0 AS small", "type that cannot be used here, such as 'prompt' (INTEGER[][])"),
+        ("'q' AS prompt, 'a' AS model_a, 'b' AS model_b, 1 AS winner", "column 'winner': got '1', wanted model_a"),
+        ("'q' AS prompt, 'a' AS model, {'s': 1} AS score", "column 'score': got \"{'s': 1}\", wanted a number"),
+    ],
+)
+def test_a_parquet_column_of_a_wrong_type_is_not_called_a_broken_file(tmp_path, columns, said):
+    with pytest.raises(DataError) as caught:
+        load(parquet(tmp_path, columns))
+
+    assert said in str(caught.value)
+    assert "Binder" not in str(caught.value)
+
+
+def test_prompts_that_are_numbers_are_no_model(tmp_path):
+    (tmp_path / "w.csv").write_text("prompt,big,small\n12,1,0\n7,1,1\n")
+
+    assert load(tmp_path / "w.csv").models == ("big", "small")
+
+
+def test_models_that_differ_only_in_case_are_read_from_a_long_table(tmp_path):
+    (tmp_path / "l.csv").write_text("prompt,model,score\nq,Big,1\nq,big,0\n")
+
+    assert load(tmp_path / "l.csv").models == ("Big", "big")
 
 
 def test_bad_line_deep_in_a_large_file_is_found(tmp_path):
@@ -140,6 +197,16 @@ def test_asked_model_that_is_absent_is_named_with_the_nearest(tmp_path):
 
     with pytest.raises(DataError, match="Did you mean 'small'"):
         load(tmp_path / "w.csv", weak="smal")
+
+
+def test_missing_text_of_a_column_is_none(tmp_path):
+    rows = "SELECT 'hi' AS prompt, 1.0 AS score UNION ALL SELECT NULL, NULL"
+    duckdb.connect().execute(f"COPY ({rows}) TO '{tmp_path}/t.parquet' (FORMAT parquet)")
+
+    found = read_columns(tmp_path / "t.parquet", ["prompt", "score"])
+
+    assert found["prompt"].tolist() == ["hi", None]
+    assert np.isnan(found["score"]).tolist() == [False, True]
 
 
 def test_absent_column_is_named_with_the_nearest(tmp_path):

@@ -40,6 +40,13 @@ def test_pair_that_never_meets_is_refused():
         win_examples(BATTLES, "other", "small")
 
 
+def test_one_sided_outcomes_are_refused_with_what_can_learn_from_them():
+    one_sided = Outcomes(["q", "r"], ("big", "small"), np.array([[1.0, np.nan], [np.nan, 1.0]]))
+
+    with pytest.raises(DataError, match=r"No prompt was answered by both 'big' and 'small'.*: prefroute adapt --data"):
+        win_examples(one_sided, "big", "small")
+
+
 def test_labels_that_never_differ_are_refused():
     with pytest.raises(DataError, match="All 1 labels"):
         win_examples(BATTLES, "other", "big")

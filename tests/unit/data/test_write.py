@@ -68,6 +68,17 @@ def test_lone_surrogate_is_written_as_a_question_mark(tmp_path):
     assert read(tmp_path / "t.jsonl").prompts == ["bad ? text"]
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+def test_models_that_differ_only_in_case_are_refused_and_the_old_file_stays(tmp_path, name):
+    (tmp_path / name).write_text("old")
+    outcomes = Outcomes(["q"], ("Big", "big"), np.array([[1.0, 0.0]]), None)
+
+    with pytest.raises(DataError, match="'Big' and 'big' differ only in case"):
+        write_table(outcomes, tmp_path / name)
+
+    assert (tmp_path / name).read_text() == "old"
+
+
 def test_unknown_suffix_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(DataError, match=r"cannot write '\.xlsx'"):
         write_table(Battles.of(["q"], ["a"], ["b"], [1.0]), tmp_path / "t.xlsx")

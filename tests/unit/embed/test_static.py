@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefroute import lexicon
 from prefroute.embed.static import StaticEmbedder
 from prefroute.errors import ConfigError, DataError
 from prefroute.prompts import MAX_CHARS
@@ -56,11 +55,11 @@ def test_a_vector_does_not_depend_on_its_batch_to_the_last_bit(embedder):
         assert (embedder.encode([text])[0] == row).all()
 
 
-def test_a_vector_does_not_depend_on_what_was_read_before_to_the_last_bit(embedder, monkeypatch):
+def test_a_vector_does_not_depend_on_what_was_read_before_to_the_last_bit(embedder):
     first = embedder.encode(TEXTS)
 
-    monkeypatch.setattr(lexicon, "_lexicon", lexicon.Lexicon())
-    again = np.concatenate([embedder.encode([text]) for text in reversed(TEXTS)])[::-1]
+    fresh = StaticEmbedder.from_folder(str(SHIPPED))
+    again = np.concatenate([fresh.encode([text]) for text in reversed(TEXTS)])[::-1]
 
     assert (first == again).all()
 
@@ -75,6 +74,31 @@ def test_a_word_has_the_tokens_that_the_whole_tokenizer_gives_it(word):
 
     norm = np.linalg.norm(wanted) or 1.0
     np.testing.assert_allclose(embedder.encode([word])[0], wanted / norm, atol=1e-6)
+
+
+def test_rows_are_averaged_where_the_folder_does_not_ask_for_length_one(tmp_path, embedder):
+    for name in ("tokenizer.json", "model.safetensors"):
+        shutil.copy(str(SHIPPED / name), tmp_path / name)
+    (tmp_path / "config.json").write_text(json.dumps({"normalize": False}), encoding="utf-8")
+    ids = embedder.tokenizer.encode("an unfathomable question", add_special_tokens=False).ids
+
+    mean, nothing = StaticEmbedder.from_folder(tmp_path).encode(["an unfathomable question", ""])
+
+    wanted = (embedder.rows[ids] * embedder.weights[ids, None]).mean(axis=0)
+    np.testing.assert_allclose(mean, wanted, rtol=1e-4, atol=1e-5)
+    assert not nothing.any()
+
+
+def test_a_tokenizer_that_splits_otherwise_takes_the_whole_text():
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import CharDelimiterSplit
+
+    tokenizer = Tokenizer(WordLevel({"a b": 0, "c.d": 1, "?": 2}, unk_token="?"))
+    tokenizer.pre_tokenizer = CharDelimiterSplit("|")
+    own = StaticEmbedder(np.eye(3), np.ones(3, dtype=np.float32), tokenizer, id="own", spec="own")
+
+    assert own.encode(["a b|unknown", "c.d"]).tolist() == [[1, 0, 0], [0, 1, 0]]
 
 
 def test_text_in_the_middle_of_a_very_long_prompt_is_not_read(embedder):

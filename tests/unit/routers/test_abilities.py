@@ -119,6 +119,16 @@ def test_what_is_new_to_the_ruler_is_new_to_the_pool(ruler):
     assert odd > 0.7
 
 
+def test_win_rate_and_novelty_are_the_same_from_one_reading(ruler):
+    router, _ = Abilities.on(ruler, answers(), "sage", "novice")
+    prompts = [HARD, EASY, "明日の朝、駅まで歩いて行くのに"]
+
+    win_rate, novelty = router.scored(prompts)
+
+    np.testing.assert_allclose(win_rate, router.win_rate(prompts), atol=1e-12)
+    np.testing.assert_allclose(novelty, router.novelty(prompts), atol=1e-12)
+
+
 def test_rarely_seen_models_are_left_out_and_a_rarely_seen_pair_is_refused(ruler):
     table = answers()
     table.quality[9:, 2] = np.nan

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import prefroute
-from prefroute.errors import CheckpointError, DataError
+from prefroute.errors import CheckpointError, ConfigError, DataError
 from prefroute.routers import RouterState
 from prefroute.routers.experts import Experts
 from prefroute.routers.linear import Linear
@@ -73,6 +73,21 @@ def test_difficulty_that_sources_agree_on_carries_over_to_a_source_never_seen():
     assert hard > easy + 0.02
 
 
+def test_a_router_that_expects_new_prompts_only_asks_for_difficulty_alone():
+    mixture = Mixture((source("colours", "now"), source("animals", "then", n=60, seed=1)))
+    router = Experts("big", "small", HashEmbedder(32), folds=3, odds=0).fit(mixture)
+    known = ["red blue grey green now", "cat dog hen owl now"]
+
+    assert (router.novelty(known) > 0.999).all()
+    colours, animals = router.win_rate(known)
+    assert colours == pytest.approx(animals, abs=0.05)  # that the sources disagree is forgotten
+
+
+def test_odds_below_none_are_refused():
+    with pytest.raises(ConfigError, match=r"`odds` must be 0 or more, got -1\."):
+        Experts("big", "small", HashEmbedder(), odds=-1).fit(tiny_battles())
+
+
 def test_the_gate_finds_the_source_of_a_prompt(fitted):
     share = fitted.gate(["red blue grey green now", "cat dog hen owl now"])
 
@@ -120,6 +135,17 @@ def test_novelty_needs_a_source_to_leave_out():
     assert router.gate(["plan a trip"]).tolist() == [[1.0]]
     with pytest.raises(DataError, match=r"leaving out sources in turn, and this router was fitted on one\. Fit it"):
         router.novelty(["plan a trip"])
+
+
+def test_win_rate_and_novelty_are_the_same_from_one_reading(fitted):
+    prompts = ["red blue now", "cat dog then", ODD["Japanese"], ""]
+
+    win_rate, novelty = fitted.scored(prompts)
+    unsure = Experts("big", "small", HashEmbedder()).fit(tiny_battles()).scored(prompts)[1]
+
+    np.testing.assert_allclose(win_rate, fitted.win_rate(prompts), atol=1e-12)
+    np.testing.assert_allclose(novelty, fitted.novelty(prompts), atol=1e-12)
+    assert np.isnan(unsure).all()
 
 
 def test_a_mixture_survives_saving_and_restoring(fitted):

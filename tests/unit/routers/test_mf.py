@@ -207,7 +207,15 @@ def test_all_ties_are_refused_when_ties_are_dropped():
 
 @pytest.mark.parametrize(
     "options",
-    [{"dim": 0}, {"batch_size": 1.5}, {"lr": -1}, {"noise": float("nan")}, {"held_out_share": 0.9}, {"ties": "no"}],
+    [
+        {"dim": 0},
+        {"dim": 10**12},
+        {"batch_size": 1.5},
+        {"lr": -1},
+        {"noise": float("nan")},
+        {"held_out_share": 0.9},
+        {"ties": "no"},
+    ],
 )
 def test_parameter_out_of_range_is_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):

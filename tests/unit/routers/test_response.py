@@ -24,7 +24,7 @@ def score(response, views):
     gain, z = (
         sum(view @ coef for view, coef in zip(views, coefs, strict=True)) for coefs in (response.gain, response.quality)
     )
-    return win_rate(gain, z, response.shape)
+    return np.array([win_rate(*row, response.shape) for row in zip(gain, z, strict=True)])
 
 
 def test_a_gain_that_is_largest_between_easy_and_hard_is_found():
@@ -48,8 +48,6 @@ def test_rows_without_a_quality_leave_no_hump():
 
 
 def test_a_very_odd_prompt_does_not_run_up_the_square():
-    shape = np.array([4.0, 0.0, -0.1, 0.0])
+    shape = (4.0, 0.0, -0.1, 0.0)
 
-    far, farther = win_rate(np.zeros(2), np.array([5.0, 500.0]), shape)
-
-    assert far == farther
+    assert win_rate(0.0, 5.0, shape) == win_rate(0.0, 500.0, shape)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prefroute.lexicon import split
-from prefroute.prompts import MAX_CHARS
+from prefroute.prompts import MAX_CHARS, pieces
 from prefroute.routers._surface import SURFACE_FEATURES, surface
 
 
 def column(name, prompt):
-    return surface([prompt], split([prompt]))[0, SURFACE_FEATURES.index(name)]
+    return surface([prompt], [len(pieces(prompt))])[0, SURFACE_FEATURES.index(name)]
 
 
 @pytest.mark.parametrize(
@@ -47,4 +46,4 @@ def test_length_is_that_of_the_whole_prompt_and_shares_are_of_its_ends():
 
 @pytest.mark.parametrize("prompt", ["", "\ud800", "\0", "😀" * 5000, "ß", " " * 10_000, "٣", "1.2.3,,4"])
 def test_odd_text_gives_finite_features(prompt):
-    assert np.isfinite(surface([prompt], split([prompt]))).all()
+    assert np.isfinite(surface([prompt], [len(pieces(prompt))])).all()

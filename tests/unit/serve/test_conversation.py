@@ -209,13 +209,19 @@ def test_the_longest_allowed_answer_counts_towards_the_context():
 
 
 def test_turns_of_one_conversation_share_a_key_and_others_do_not():
-    first = chat(("system", "s"), ("user", "one"))
-    later = chat(("system", "s"), ("user", "one"), ("assistant", "a"), ("user", "two"))
+    rules = "Answer in one line. " * 250  # 5,000 characters: enough tokens for a prompt cache
+    first = chat(("system", rules), ("user", "one"))
+    later = chat(("system", rules), ("user", "one"), ("assistant", "a"), ("user", "two"))
 
+    assert first.prefix_key is not None
     assert first.prefix_key == later.prefix_key
-    assert chat(("system", "t"), ("user", "one")).prefix_key != first.prefix_key
-    assert chat(("system", "s"), ("user", "two")).prefix_key != first.prefix_key
-    assert chat(("system", "s")).prefix_key is None
+    assert chat(("system", rules + "!"), ("user", "one")).prefix_key != first.prefix_key
+    assert chat(("system", rules), ("user", "two")).prefix_key != first.prefix_key
+    assert chat(("system", rules)).prefix_key is None
+
+
+def test_a_request_that_no_prompt_cache_keeps_has_no_key():
+    assert chat(("system", "s"), ("user", "one")).prefix_key is None
 
 
 scalars = st.sampled_from([None, True, -1, 0.5, 2**63, "", "audio", "data:image/png;base64,QUJD", "é" * 9])

@@ -242,6 +242,17 @@ def test_predicted_cost_follows_the_calls_but_not_one_of_them():
     assert cost.predict("x" * 100) == pytest.approx(10 * before, rel=0.2)
 
 
+def test_calls_that_are_interrupted_now_and_then_do_not_make_a_router_look_slow():
+    cost = _Cost()
+    cost.probe(lambda texts: np.zeros(len(texts)))
+    usual = cost.predict("x" * 100)
+
+    for i in range(200):
+        cost.learn(cost.predict("x" * 100), (10 if i % 5 == 0 else 1) * usual)
+
+    assert cost.predict("x" * 100) < 1.5 * usual
+
+
 def test_what_is_served_is_scored_as_the_command_line_scores_it():
     router = open_checkpoint("default").router
     there = route(router, deadline_s=20)

@@ -116,7 +116,7 @@ def test_rate_limits_cool_a_model_down_without_opening_its_circuit():
     limited = failure("upstream_rate_limited", retry_after_s=7.0)
     health.failed(limited, 100.0)
 
-    assert health.reason_to_wait(106.9) is limited
+    assert health.reason_to_wait(106.9) == "upstream_rate_limited"
     assert health.reason_to_wait(107.0) is None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import httptools
 
@@ -71,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._is_complete = False
         self._may_reuse = False
         self._is_lingering = False
-        self._error: Exception | None = None
+        self._error: Callable[[], Exception] | None = None  # makes it: kept, it would hold whoever met it
         self._pieces: list[bytes] = []
         self._n_buffered = 0
         self._is_paused = False
@@ -153,10 +154,10 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail(Garbled())
+            self._fail(Garbled)
             return
         if not self._has_head and self._n_head_bytes > _MAX_HEAD_BYTES:
-            self._fail(Garbled())
+            self._fail(Garbled)
         elif self._is_lingering:
             self._linger_on()
         elif self._n_buffered > _HIGH_WATER_BYTES and not self._is_paused:
@@ -179,7 +180,8 @@ class Connection(asyncio.Protocol):
         if ends_here:
             self._is_complete = True
         elif not self._is_complete and self._error is None:
-            self._error = Lost(self._n_head_bytes > 0)
+            self._error = partial(Lost, self._n_head_bytes > 0)
+        self._parser = None  # type: ignore[assignment]  # each refers to the other
         self._wake()
         self._on_lost(self)
 
@@ -214,7 +216,7 @@ class Connection(asyncio.Protocol):
 
     async def _more(self, until: float) -> None:
         if self._error is not None:
-            raise self._error
+            raise self._error()
         self._waiter = self._loop.create_future()
         self._until = until
         if self._timer is None or until < self._due:
@@ -251,7 +253,7 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: type[Exception]) -> None:
         self._error = error
         self.close()
         self._wake()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import zlib
-from typing import NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
 from prefroute import __version__
@@ -118,6 +117,7 @@ class Exchange:
             self._choose_decoding()
         except BaseException as exc:
             self._give_up(exc)
+            raise
         assert self.status is not None
         return self.status
 
@@ -143,6 +143,7 @@ class Exchange:
                     return piece
         except BaseException as exc:
             self._give_up(exc)
+            raise
         return b""
 
     def linger(self) -> None:
@@ -203,8 +204,11 @@ class Exchange:
         if self._n_bytes > MAX_ANSWER_BYTES:
             raise self.failure("upstream_invalid_response", f"sent more than {MAX_ANSWER_BYTES >> 20} MiB.")
 
-    def _give_up(self, exc: BaseException) -> NoReturn:
-        """End the connection, and say what went wrong as a `Failure`; what is no fault of the model's goes on as is."""
+    def _give_up(self, exc: BaseException) -> None:
+        """End the connection; what is the model's fault is raised as a `Failure`, the rest is the caller's to raise.
+
+        Raised here, its traceback would hold this frame, and the frame the error: for the garbage collector to find.
+        """
         self.close()
         if isinstance(exc, TimeoutError):
             raise self.failure("upstream_timeout", self._lateness()) from exc
@@ -214,7 +218,6 @@ class Exchange:
             raise self.failure("upstream_unreachable", "broke the connection off.") from exc
         if isinstance(exc, (Garbled, zlib.error)):
             raise self.failure("upstream_invalid_response", "sent what cannot be read as HTTP.") from exc
-        raise exc
 
     def _lateness(self) -> str:
         deadlines = self._deadlines

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from prefroute.serve.upstream.failures import Failure
+from prefroute.serve.upstream.failures import Failure, FailureCode
 
 __all__ = ["Health", "RetryBudget"]
 
@@ -57,8 +57,8 @@ class Health:
         >>> health, failure = Health(), Failure("big", "upstream_unreachable", "cannot be reached.")
         >>> for _ in range(5):
         ...     health.failed(failure, now=100.0)
-        >>> health.reason_to_wait(100.5) is failure, health.reason_to_wait(101.1)
-        (True, None)
+        >>> health.reason_to_wait(100.5), health.reason_to_wait(101.1)
+        ('upstream_unreachable', None)
     """
 
     def __init__(self) -> None:
@@ -67,10 +67,10 @@ class Health:
         self._pause_s = _FIRST_PAUSE_S
         self._is_probing = False
         self._cool_until = 0.0
-        self._last: Failure | None = None
+        self._last: FailureCode | None = None  # not the failure: its causes hold all of the request
 
-    def reason_to_wait(self, now: float) -> Failure | None:
-        """What last went wrong, if the model must not be tried now because of it."""
+    def reason_to_wait(self, now: float) -> FailureCode | None:
+        """The code of what last went wrong, if the model must not be tried now because of it."""
         is_open = self._open_until is not None and (now < self._open_until or self._is_probing)
         return self._last if is_open or now < self._cool_until else None
 
@@ -93,11 +93,11 @@ class Health:
     def failed(self, failure: Failure, now: float) -> None:
         """It did not."""
         if failure.retry_after_s is not None:
-            self._cool_until, self._last = now + failure.retry_after_s, failure
+            self._cool_until, self._last = now + failure.retry_after_s, failure.code
         if failure.code == "upstream_rate_limited":
             self._is_probing = False
             return
-        self._last = failure
+        self._last = failure.code
         self._attempts.add(now, 1, 1)
         n_attempts, n_failures = self._attempts.sums(now)
         is_failing = n_failures >= _FAILURES_TO_OPEN and n_failures >= _FAILING_SHARE * n_attempts

@@ -17,7 +17,7 @@ from prefroute.journal import AttemptRow
 from prefroute.serve.runtime import Model
 from prefroute.serve.upstream.answer import Answer, OnEnd, Stream
 from prefroute.serve.upstream.exchange import Exchange, Target, origin_of
-from prefroute.serve.upstream.failures import Failure, fault_of
+from prefroute.serve.upstream.failures import Failure, FailureCode, fault_of
 from prefroute.serve.upstream.health import Health, RetryBudget
 from prefroute.serve.upstream.pool import Origin, Pool
 from prefroute.serve.upstream.reading import read_refusal, read_start, read_whole
@@ -116,14 +116,14 @@ class Upstreams:
             try:
                 return await self._ask(name, request)
             except Failure as failure:
-                failures[name] = failure
+                failures[name] = failure.with_traceback(None)  # which leads to this frame, and so to itself
         again = next((name for name, failure in failures.items() if self._may_repeat(name, failure)), None)
         if again is not None and self._budget.spend(loop.time()):
             await asyncio.sleep(max(_PAUSE_S, self._health[again].wait_s(loop.time())))
             try:
                 return await self._ask(again, request)
             except Failure as failure:
-                failures[again] = failure
+                failures[again] = failure.with_traceback(None)
         raise fault_of(list(failures.values()))
 
     def _may_repeat(self, name: str, failure: Failure) -> bool:
@@ -189,8 +189,8 @@ def _n_choices(body: Mapping[str, Any]) -> int:
     return int(body.get("n") or 1) * n_prompts
 
 
-def _left_alone(name: str, reason: Failure, wait_s: float, attempts: list[AttemptRow]) -> Failure:
-    is_limited = reason.code == "upstream_rate_limited"
+def _left_alone(name: str, reason: FailureCode, wait_s: float, attempts: list[AttemptRow]) -> Failure:
+    is_limited = reason == "upstream_rate_limited"
     attempts.append(AttemptRow(name, "cooling_down" if is_limited else "circuit_open", None, 0.0))
-    what = f"is left alone for now, since it failed ({reason.code})."
-    return Failure(name, reason.code, what, may_pass=is_limited, retry_after_s=wait_s if is_limited else None)
+    what = f"is left alone for now, since it failed ({reason})."
+    return Failure(name, reason, what, may_pass=is_limited, retry_after_s=wait_s if is_limited else None)
