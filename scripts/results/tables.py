@@ -52,7 +52,7 @@ def _experts(*seeds: int) -> Wanted:
 
 EVALUATIONS: dict[str, tuple[Setting, ...]] = {
     "mmlu": (Setting("mmlu", (*_IN_DOMAIN, _experts(0, 1, 2)), Gold(1531)),),
-    "gsm8k": (Setting("gsm8k", (*_IN_DOMAIN, _experts(0)), Folds(5)),),
+    "gsm8k": (Setting("gsm8k", (*_IN_DOMAIN, _experts(0, 1)), Folds(5)),),
     "elsewhere": tuple(Setting(name, _ELSEWHERE) for name in ("mt-bench", "mmlu", "gsm8k")),
     "generalisation": tuple(Setting("mt-bench-human", _ELSEWHERE, pair=pair) for pair in HUMAN_PAIRS),
     "shipped": tuple(Setting(name, _SHIPPED) for name in ("mmlu", "gsm8k", "mt-bench", "routerbench", "mmlu-pro")),
