@@ -184,6 +184,7 @@ HELD = {name: BOTH[name][0] for name in ("reset before an answer", "accepts and 
 HELD |= {"corrupt gzip": BOTH["corrupt gzip"][0], "silence after the role": STREAM["silence after the role"][0]}
 HELD |= {f"{name}, in the middle": MID_STREAM[name] for name in ("reset", "silence", "an error", "broken framing")}
 HELD["the client leaves"] = [*stream(*HELLO[:3], ends=False), STALL]
+LET_GO = (Answer, Connection, Exchange)
 
 
 @pytest.mark.parametrize(("name", "steps"), HELD.items(), ids=HELD)
@@ -204,12 +205,16 @@ def test_what_failed_is_let_go_without_the_garbage_collector(bad, name, steps):
             if answer is not None:
                 await answer.aclose()
 
+    def alive() -> dict[int, str]:
+        return {id(each): type(each).__name__ for each in gc.get_objects() if type(each) in LET_GO}
+
     async def main() -> list[str]:
+        before = alive()  # what other tests hold
         upstreams = Upstreams({"bad": model_of("bad", bad.base_url)})
         await one(upstreams)
         await upstreams.close()
         await asyncio.sleep(0.05)  # for connections to be told that they have ended
-        return [type(each).__name__ for each in gc.get_objects() if isinstance(each, (Answer, Connection, Exchange))]
+        return [name for number, name in alive().items() if number not in before]
 
     gc.collect()
     gc.disable()
