@@ -34,7 +34,12 @@ FAULTS += [
     [whole(200, {"error": {"message": LEAK}})],
     [f"HTTP/1.1 200 OK\r\nx: {UPSTREAM_KEY}\r\nbroken {UPSTREAM_KEY}\r\n\r\n".encode(), CLOSE],
     [STREAM_HEAD, chunk(ROLE), chunk(event({"content": "a"})), chunk(f"data: {LEAK}\n\n".encode()), RESET],
-    [STREAM_HEAD, chunk(event({"content": "a"})), chunk(b'data: {"error": {"message": "%b"}}\n\n' % LEAK.encode())],
+    [
+        STREAM_HEAD,
+        chunk(event({"content": "a"})),
+        chunk(b'data: {"error": {"message": "%b"}}\n\n' % LEAK.encode()),
+        CLOSE,
+    ],
     [RESET],
 ]
 
@@ -61,7 +66,7 @@ class Traces:
 
 def ask(port: int, path: str, body: Any, key: str) -> tuple[int, bytes]:
     """Status, and every byte of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=90)
     headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
     with contextlib.closing(connection):
         connection.request("GET" if body is None else "POST", path, body and json.dumps(body), headers)
