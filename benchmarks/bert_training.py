@@ -2,8 +2,8 @@
 
     python benchmarks/bert_training.py --data DIR  # the folder that holds routellm_benchmarks/
 
-Questions of MMLU with their gold outcomes, all-MiniLM-L6-v2 as the encoder, every layer trained unless told otherwise;
-no score is taken, since nothing is held out but what the training itself wants.
+Questions of MMLU with their gold outcomes, all-MiniLM-L6-v2 as the encoder, every layer trained unless told otherwise.
+It says nothing of quality: nothing is held out but what the training itself wants.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ import torch
 
 from prefroute.benchmarks import load_benchmark
 from prefroute.routers.bert import Bert
+from prefroute.settings import data_dir
 
 
 def main() -> None:
     """Train once, print what it took."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=data_dir(), help="the folder that holds routellm_benchmarks/")
     parser.add_argument("--prompts", type=int, default=10_000)
     parser.add_argument("--frozen-layers", type=int, default=0)
     given = parser.parse_args()
+    if given.data is None:
+        parser.error("--data DIR is missing: name the folder that holds routellm_benchmarks/, or set PREFROUTE_DATA.")
     benchmark = load_benchmark("mmlu", given.data)
     chosen = np.random.default_rng(0).permutation(len(benchmark.outcomes.prompts))[: given.prompts]
     router = Bert(
