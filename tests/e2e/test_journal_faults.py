@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
+from tests.waiting import eventually
 
 from prefroute.errors import JournalError
 from prefroute.journal import RequestRow, open_database, open_journal, writer
@@ -23,13 +24,6 @@ SERVERS = Path(__file__).parents[1] / "servers"
 
 def a_row(request_id):
     return RequestRow(request_id, time.time(), "chat", status=200)
-
-
-def eventually(is_so, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def stored(url):

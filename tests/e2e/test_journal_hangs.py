@@ -5,6 +5,7 @@ import time
 
 import pytest
 from sqlalchemy import select
+from tests.waiting import eventually
 
 from prefroute.errors import JournalError
 from prefroute.journal import AttemptRow, FeedbackRow, RequestRow, open_database, open_journal, writer
@@ -21,13 +22,6 @@ def _impatient(monkeypatch):
 def a_row(request_id):
     attempt = AttemptRow("m", "ok", 200, 1.0)
     return RequestRow(request_id, time.time(), "chat", status=200, attempts=[attempt])
-
-
-def eventually(is_so, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def stored(url, table):

@@ -2,11 +2,11 @@
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text
+from tests.waiting import eventually
 
 from prefroute.errors import JournalError
 from prefroute.journal import AttemptRow, FeedbackResult, FeedbackRow, Redaction, RequestRow, Storing, open_journal
@@ -18,14 +18,6 @@ from prefroute.journal.tables import attempts, feedback, instances, requests, te
 def a_row(request_id="r1", **fields):
     values: dict[str, Any] = {"started_at": 1e9, "endpoint": "chat", "status": 200} | fields
     return RequestRow(request_id, **values)
-
-
-def eventually(is_so, seconds=10.0):
-    """Waits until a thread has done what it does soon."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 @pytest.fixture

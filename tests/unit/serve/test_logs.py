@@ -7,6 +7,7 @@ import json
 import logging
 
 import pytest
+from tests.waiting import eventually
 
 from prefroute.serve.logs import Lines
 
@@ -56,8 +57,17 @@ def test_an_error_is_told_by_its_place_and_not_by_its_words(form):
     assert "prompt" not in line
 
 
-def test_a_reader_that_has_gone_does_not_end_the_server():
-    stream = io.BytesIO()
+@pytest.mark.parametrize("error", [BrokenPipeError("gone"), ValueError("I/O operation on closed file")])
+def test_a_reader_that_has_gone_does_not_end_the_server(error):
+    class Gone(io.BytesIO):
+        n_tries = 0
+
+        def write(self, data):
+            self.n_tries += 1
+            raise error
+
+    stream = Gone()
     with Lines("json", stream) as lines:
-        stream.close()
-        lines.request({"level": "info"})
+        for n in (1, 2):  # whoever writes lives on after the first
+            lines.request({"level": "info"})
+            eventually(lambda n=n: stream.n_tries == n)
