@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from functools import partial
 
 import pytest
 from tests.waiting import eventually
@@ -66,8 +67,11 @@ def test_a_reader_that_has_gone_does_not_end_the_server(error):
             self.n_tries += 1
             raise error
 
+        def was_tried(self, times):
+            return self.n_tries == times
+
     stream = Gone()
     with Lines("json", stream) as lines:
         for n in (1, 2):  # whoever writes lives on after the first
             lines.request({"level": "info"})
-            eventually(lambda n=n: stream.n_tries == n)
+            eventually(partial(stream.was_tried, n))
