@@ -29,6 +29,7 @@ _TITLES = {
 _PAPER_EMBEDDER = {"MF": "text-embedding-3-small", "SW": "text-embedding-3-small"}
 _NONE = "–"  # noqa: RUF001 - an en dash is what tables use for "none"
 _HEAD = ("router", "trained on", "embedder", "CPT50 %", "CPT80 %", "APGR", "over seeds", "minus length")
+_BRIER_HEAD = ("Brier", "minus prior's")
 
 
 def page(folder: Path) -> str:
@@ -71,7 +72,7 @@ def _elsewhere(rows: Sequence[Row], _: Path) -> str:
         "text, stem, n-grams or a cosine of 0.95 (`static`). `linear` and `experts` are told the sources apart, and "
         "`experts` that all it will be asked is new (`odds` 0); the others get one table. The *prior* predicts the "
         "mean win rate of these sources everywhere, each counting the same; a Brier score above the prior's says that "
-        "win rates claim more than is known, whatever their order."
+        "win rates claim more than is known, whatever their order. The last column is that paired difference."
     ]
     for group in _groups(rows, QUESTIONS):
         brier = _over_runs(group[0], "brier_of_prior")
@@ -203,7 +204,7 @@ def _evaluations(rows: Sequence[Row]) -> str:
     routers = sorted(
         (row for row in rows if row["role"] == "router"), key=lambda row: _over_runs(row, "apgr"), reverse=True
     )
-    has_brier = any("brier" in row["runs"][0] for row in rows)
+    briers = _BRIER_HEAD if any("brier" in row["runs"][0] for row in rows) else ()
     body = []
     for row in (*routers, *(row for row in rows if row["role"] != "router")):
         values = [run["apgr"] for run in row["runs"]]
@@ -211,12 +212,18 @@ def _evaluations(rows: Sequence[Row]) -> str:
         figures = [_mean(row, name, percent=name != "apgr") for name in ("cpt50", "cpt80", "apgr")]
         length = _mean(row, "vs_length", signed=True) if row["role"] == "router" else ""
         name = f"{row['router']} (reference, not a router)" if row["role"] == "reference" else row["router"]
-        brier = [f"{_over_runs(row, 'brier'):.4f}" if "brier" in row["runs"][0] else ""] * has_brier
+        brier = _brier_cells(row) if "brier" in row["runs"][0] else [""] * len(briers)
         body.append([name, _trained_on(row), _embedder(row), *figures, spread, length, *brier])
     for (name, data), (cpt50, cpt80, apgr) in paper.FIGURES[rows[0]["benchmark"]].items():
         cells = [f"*paper: {name}*", data, _PAPER_EMBEDDER.get(name, _NONE)]
-        body.append([*cells, f"{cpt50:.2f}", f"{cpt80:.2f}", f"{apgr:.3f}", "", "", *[""] * has_brier])
-    return _table([[*_HEAD, *["Brier"] * has_brier], *body])
+        body.append([*cells, f"{cpt50:.2f}", f"{cpt80:.2f}", f"{apgr:.3f}", "", "", *[""] * len(briers)])
+    return _table([[*_HEAD, *briers], *body])
+
+
+def _brier_cells(row: Row) -> list[str]:
+    """The score, and how far it is above the prior's."""
+    ends = {f"x{end}": _over_runs(row, f"brier_excess{end}") for end in ("", "_low", "_high")}
+    return [f"{_over_runs(row, 'brier'):.4f}", figure(ends, "x", digits=4, signed=True)]
 
 
 def _mean(row: Row, name: str, *, percent: bool = False, signed: bool = False) -> str:

@@ -22,6 +22,7 @@ from prefroute.cli.output import write_text
 from prefroute.evaluate import AsIs, Entrant, Fitted, Gold, Kind, Protocol, evaluate
 from prefroute.evaluate.rows import pair_outcomes
 from prefroute.evaluate.scoring import score
+from prefroute.metrics import interval, resample_counts
 from prefroute.routers import Router
 from prefroute.train.calibration import brier_score
 
@@ -186,11 +187,17 @@ def _said(data: Data, setting: Setting, wanted: Wanted) -> str:
 
 
 def _briers(entrant: Fitted, benchmark: Benchmark, prior: float) -> dict[str, float]:
-    """How far win rates and labels are apart: of the router, and of the prior everywhere."""
+    """How far win rates and labels are apart: of the router, of the prior everywhere, and the paired difference."""
     scored = score([entrant], benchmark, AsIs(), 0, None)
     observed = (1 + pair_outcomes(benchmark, scored, {}).gain) / 2
-    found = {"brier": scored.scores[entrant.name], "brier_of_prior": np.full(len(observed), prior)}
-    return {name: rounded(brier_score(predicted, observed)) for name, predicted in found.items()}
+    n = len(observed)
+    found = {"brier": scored.scores[entrant.name], "brier_of_prior": np.full(n, prior)}
+    excess = (found["brier"] - observed) ** 2 - (prior - observed) ** 2  # (n,)
+    draws = np.concatenate([counts @ excess / n for counts in resample_counts(n, N_BOOT, 0)])
+    difference = interval(float(excess.mean()), draws)
+    figures = {name: brier_score(predicted, observed) for name, predicted in found.items()}
+    ends = {"brier_excess": difference.value, "brier_excess_low": difference.low, "brier_excess_high": difference.high}
+    return {name: rounded(value) for name, value in (figures | ends).items()}
 
 
 def _entrant(data: Data, setting: Setting, wanted: Wanted) -> Entrant:

@@ -2,10 +2,14 @@
 
 Blocks of one page run in order in one folder, as a reader would. A block that names PREFROUTE_DATA is skipped, saying
 so, without the real data. What a console block shows after a command is not compared, only the exit code.
+
+Blocks of `sh` want something of the reader's own: a gateway, its journal, keys. Here their commands are only parsed;
+those on a journal run in tests/e2e, on a filled one.
 """
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,8 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
+
+from prefroute.cli.app import app
 
 ROOT = Path(__file__).parents[2]
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -65,6 +73,33 @@ def test_every_block_of_the_page_runs(page, tmp_path):
             block.script(), cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{block.text}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
+
+
+def commands(page: Path) -> list[list[str]]:
+    """What follows `prefroute` in the lines of the page's sh blocks."""
+    found = []
+    for line in "\n".join(SHELL.findall(page.read_text(encoding="utf-8"))).replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        ends = [i for i, word in enumerate(words) if word == "prefroute" or word.endswith("/bin/prefroute")]
+        if ends:
+            found.append(words[ends[-1] + 1 :])
+    return found
+
+
+def test_the_commands_of_sh_blocks_are_found():
+    assert ["serve", "gateway.yaml", "--check"] in commands(ROOT / "README.md")
+    assert sum(len(commands(page)) for page in PAGES) >= 18
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name)
+def test_every_command_of_an_sh_block_is_one_that_prefroute_takes(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in commands(page):
+        command, context, rest = typer.main.get_command(app), None, words
+        while hasattr(command, "resolve_command"):
+            context = command.make_context("prefroute", rest, parent=context)
+            _, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        command.make_context(command.name, rest, parent=context)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

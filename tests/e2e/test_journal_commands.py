@@ -2,16 +2,21 @@
 
 import json
 import re
+import shlex
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 
 from prefroute.journal import AttemptRow, FeedbackRow, KeyRing, RequestRow, Storing, open_database
 from prefroute.journal.feedback import add_feedback
 from prefroute.journal.statements import write_rows
+from prefroute.journal.tables import api_keys
 from prefroute.prompts import prompt_hash
 
+DOCS = Path(__file__).parents[2] / "docs"
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CONFIG = """
 models:
   big:
@@ -188,6 +193,47 @@ def test_one_sided_feedback_says_that_it_trains_no_pair_and_adapts(run, filled):
     assert (run.folder / "adapted" / "router.json").is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [
+        (page, i)
+        for page in ("how-to/journal.md", "how-to/adapt.md")
+        for i in range(len(SHELL.findall((DOCS / page).read_text())))
+    ],
+)
+def test_what_a_page_does_with_a_journal_runs(run, filled, page, block):
+    known = {"key_id": "key_1f0c36c2a5b1", "name": "of the page", "digest": b"", "rights": "[]", "created_at": 0.0}
+    engine = open_database("sqlite:///journal.db", run.folder)
+    with engine.begin() as connection:
+        connection.execute(api_keys.insert().values(known))
+    engine.dispose()
+
+    for line in SHELL.findall((DOCS / page).read_text())[block].splitlines():
+        program, *words = shlex.split(line, comments=True)
+        assert program == "prefroute"
+        run(*words)
+
+
+@pytest.mark.slow
+def test_a_key_that_gives_most_feedback_is_named_and_can_be_left_out(run, filled):
+    key = json.loads(run("keys", "create", filled, "team", "--json", "-").stdout)["key_id"]
+    with sqlite3.connect(run.folder / "journal.db") as connection:
+        connection.execute("UPDATE feedback SET key_id = ? WHERE request_id < 'r060'", (key,))
+    connection.close()
+
+    wrote = run("data", "from-journal", filled, "--out", "o.parquet").stdout
+    without = json.loads(
+        run("data", "from-journal", filled, "--out", "o.parquet", "--without-key", key, "--json", "-").stdout
+    )
+
+    assert f"75% of this feedback came with {key}, which sent 0% of the requests." in wrote
+    assert f"To leave it out: --without-key {key}" in wrote
+    assert without["loud_key"] is None
+    assert without["left_out"] == {f"given with {key}": 60}
+    assert without["n"] == {"o.parquet": 10}
+
+
 def test_commands_that_only_read_need_no_key_of_a_model(run, config):
     file = run.folder / config
     file.write_text(file.read_text().replace("base_url:", "api_key: ${NOT_SET}\n    base_url:", 1))
@@ -232,6 +278,10 @@ def test_a_locked_journal_is_one_line_too(run, config):
         (("journal", "delete", "{config}"), "Give --request or --key, one of the two."),
         (("journal", "redact", "{config}"), "Give --pattern or --everything, one of the two."),
         (("journal", "delete", "{config}", "--key", "key_none"), "There is no key 'key_none'"),
+        (
+            ("data", "from-journal", "{config}", "--out", "o.csv", "--without-key", "key_none"),
+            "There is no key 'key_none'",
+        ),
         (("data", "from-journal", "{config}"), "Give --out for outcomes, --battles for battles, or both."),
         (
             ("data", "from-journal", "{config}", "--battles", "b.csv"),

@@ -166,6 +166,11 @@ def _from_journal(journal: str, output: Output) -> Outcomes:
     if found.outcomes is None:
         why = "; ".join(f"{n:,} left out: {reason}" for reason, n in found.n_left_out.items())
         raise DataError(f"The journal holds no scores of answers whose text was stored (store_prompts). {why}".rstrip())
+    if found.loud_key is not None:
+        output.say(
+            f"Note: {found.loud_key} To leave it out: prefroute data from-journal {shlex.quote(journal)} --out FILE "
+            f"--without-key {found.loud_key.key_id}, then prefroute adapt --data FILE"
+        )
     return found.outcomes
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prefroute.cli.journal import JournalOf, Since, moment, open_engine, open_runtime
+from prefroute.cli.journal import JournalOf, Since, check_key, moment, open_engine, open_runtime
 from prefroute.cli.options import JsonTo, read_config
 from prefroute.cli.output import Bar, Output
 from prefroute.errors import ConfigError, DataError
@@ -41,6 +42,10 @@ def from_journal(
         str, typer.Option("--embedder", metavar="SPEC", help="With --vectors: the embedder that made them.")
     ] = "static",
     since: Since = None,
+    without_key: Annotated[
+        list[str] | None,
+        typer.Option("--without-key", metavar="KEY", help="Leave out feedback of the key with this id. Repeatable."),
+    ] = None,
     json_to: JsonTo = None,
 ) -> None:
     """Write what clients thought of answers as training data. Only the model that answered was seen; the rest is empty.
@@ -62,8 +67,9 @@ def from_journal(
     if vectors is not None:
         with Bar("Embedding") as bar:
             opened = open_cached_embedder(embedder, read_config(None), bar)
-    found = _read(journal, start, None if opened is None else opened.id, output)
+    found = _read(journal, start, None if opened is None else opened.id, without_key or [], output)
     tables = {path: table for path, table in ((out, found.outcomes), (battles, found.battles)) if path is not None}
+    loud = None if found.loud_key is None else asdict(found.loud_key)
     left_out = "; ".join(f"{n:,} left out: {why}" for why, n in found.n_left_out.items())
     if not any(tables.values()):
         raise DataError(f"The journal holds no feedback that these tables could be made of. {left_out}")
@@ -74,12 +80,14 @@ def from_journal(
     if vectors is not None and opened is not None:
         write_vectors(vectors, opened, found.hashes, found.vectors)
         written[str(vectors)] = len(found.hashes)
-    output.result({"schema": 1, "n": written, "left_out": dict(found.n_left_out)})
+    output.result({"schema": 1, "n": written, "left_out": dict(found.n_left_out)} | {"loud_key": loud})
     _show(output, written, [path for path, table in tables.items() if not table])
     if out is not None and found.outcomes is not None:
         output.say(_teaches(found.outcomes, out, is_text=vectors is None))
     if left_out:
         output.say(left_out)
+    if found.loud_key is not None:
+        output.say(f"Note: {found.loud_key} To leave it out: --without-key {found.loud_key.key_id}")
 
 
 def _show(output: Output, written: Mapping[str, int], empty: Sequence[Path]) -> None:
@@ -105,7 +113,9 @@ def _teaches(outcomes: Outcomes, out: Path, is_text: bool) -> str:
     )
 
 
-def _read(journal: str, since: float, embedder_id: str | None, output: Output) -> FeedbackData:
+def _read(
+    journal: str, since: float, embedder_id: str | None, without_keys: Sequence[str], output: Output
+) -> FeedbackData:
     from prefroute.journal.learning import feedback_data
     from prefroute.journal.summary import RoutePair
 
@@ -113,4 +123,6 @@ def _read(journal: str, since: float, embedder_id: str | None, output: Output) -
     routes = {} if runtime is None else runtime.routes
     pairs = {name: RoutePair(route.strong, route.weak) for name, route in routes.items()}
     with open_engine(journal, output) as engine:
-        return feedback_data(engine, since=since, embedder=embedder_id, pairs=pairs)
+        for key in without_keys:
+            check_key(engine, key)
+        return feedback_data(engine, since=since, embedder=embedder_id, pairs=pairs, without_keys=without_keys)

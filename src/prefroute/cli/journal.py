@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from prefroute.serve.runtime import Runtime
 
-__all__ = ["JournalOf", "Since", "app", "moment", "open_engine", "open_runtime"]
+__all__ = ["JournalOf", "Since", "app", "check_key", "moment", "open_engine", "open_runtime"]
 
 app = typer.Typer(help="Prune, delete and redact what the gateway's journal keeps, and upgrade its tables.")
 
@@ -93,6 +93,18 @@ def open_engine(journal: str, output: Output | None = None, *, make: bool = Fals
         engine.dispose()
 
 
+def check_key(engine: Engine, key: str) -> None:
+    """Refuse the id of a key that the journal does not know.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    from prefroute.journal import list_keys
+
+    if key not in {known.key_id for known in list_keys(engine)}:
+        raise ConfigError(f"There is no key {key!r}. See: prefroute keys list")
+
+
 def open_runtime(journal: str) -> Runtime | None:
     """Models and routes of the gateway; None where only a URL is known."""
     if "://" in journal:
@@ -151,7 +163,6 @@ def delete(
 
     Example: prefroute journal delete gateway.yaml --key key_1f0c36c2a5b1
     """
-    from prefroute.journal import list_keys
     from prefroute.journal.upkeep import delete_key, delete_requests
 
     output = Output(json_to)
@@ -160,10 +171,9 @@ def delete(
     with open_engine(journal, output) as engine:
         if key is None:
             n = delete_requests(engine, request or ())
-        elif key in {known.key_id for known in list_keys(engine)}:
-            n = delete_key(engine, key)
         else:
-            raise ConfigError(f"There is no key {key!r}. See: prefroute keys list")
+            check_key(engine, key)
+            n = delete_key(engine, key)
     _report_deleted(output, n)
 
 

@@ -29,6 +29,7 @@ __all__ = ["FineTuned", "Parts"]
 
 _TOKENIZER = "tokenizer.json"
 _CHECKS = 20  # looks at the held-out loss in a full training
+_MOST_LOOKED_AT = 300  # held-out prompts in each; the report and the temperature are of them all
 _PATIENCE = 10  # the rate falls until the end and the loss with it: half of a training tells whether it will not
 _PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -189,6 +190,8 @@ class FineTuned(SteppedRouter):
         rows = parts.reader(prompts)
         objective = _networks.Objective(parts.network, rows, targets, left=self.left, half=half)
         learned, kept = np.flatnonzero(~held), np.flatnonzero(held)
+        looked_at = np.random.default_rng(self.seed).permutation(kept)[:_MOST_LOOKED_AT]
+        looked_at.sort()
         if resume is None or not resume.exists():
             self._start(parts.network, prompts, rows, targets, learned)
         plan = LoopPlan(
@@ -205,7 +208,7 @@ class FineTuned(SteppedRouter):
             parts.network,
             _networks.adamw(parts.network, self.lr, self.weight_decay),
             lambda rows: objective.loss(learned[rows]),
-            lambda: objective.held_out_loss(kept),
+            lambda: objective.held_out_loss(looked_at),
             len(learned),
             plan,
             rate=warmup_then_linear(self.steps),

@@ -30,10 +30,10 @@ class Letters:
 
 @pytest.fixture
 def add(engine):
-    """Adds a request with feedback."""
+    """Adds a request, with feedback where any is given."""
     n = 0
 
-    def add(prompt, model, *, embedder="letters@1", storing=None, route="auto", cost_usd=None, **given):
+    def add(prompt, model, *, embedder="letters@1", storing=None, route="auto", cost_usd=None, key_id=None, **given):
         nonlocal n
         n += 1
         vector = Letters().encode([prompt])[0].astype("<f2").tobytes()
@@ -42,6 +42,7 @@ def add(engine):
             float(n),
             "chat",
             status=200,
+            key_id=key_id,
             route=route,
             model=model,
             cost_usd=cost_usd,
@@ -53,7 +54,8 @@ def add(engine):
         with engine.begin() as connection:
             storing = storing or Storing(prompts=True, embeddings=True)
             write_rows(connection, [row], [], instance="i", storing=storing)
-            add_feedback(connection, FeedbackRow(row.request_id, None, 0.0, **given))
+            if given:
+                add_feedback(connection, FeedbackRow(row.request_id, key_id, 0.0, **given))
 
     return add
 
@@ -72,6 +74,44 @@ def test_scores_become_one_row_for_each_prompt_with_gaps(engine, add):
     np.testing.assert_array_equal(found.quality, [[1.0, 0.75], [np.nan, 0.25]])
     assert found.cost_usd is not None
     np.testing.assert_array_equal(found.cost_usd, [[0.5, 0.2], [np.nan, np.nan]])
+
+
+def test_a_key_that_speaks_louder_than_it_asks_is_named(engine, add):
+    for _ in range(6):
+        add("abc", "big", key_id="key_quiet")
+    add("abc", "big", key_id="key_quiet", score=1.0)
+    for _ in range(3):
+        add("cab", "small", key_id="key_loud", score=0.0)
+
+    loud = feedback_data(engine).loud_key
+
+    assert loud is not None
+    assert (loud.key_id, loud.feedback_share, loud.request_share) == ("key_loud", 0.75, 0.3)
+    assert str(loud).startswith("75% of this feedback came with key_loud, which sent 30% of the requests.")
+
+
+@pytest.mark.parametrize("keys", [["key_only"], ["key_a", "key_b"], [None]])
+def test_keys_that_speak_as_they_ask_are_not_named(engine, add, keys):
+    for key in keys * 4:
+        add("abc", "big", key_id=key, score=1.0)
+
+    assert feedback_data(engine).loud_key is None
+
+
+def test_no_feedback_has_no_loud_key(engine):
+    assert feedback_data(engine).loud_key is None
+
+
+def test_feedback_of_a_key_is_left_out_and_counted(engine, add):
+    add("abc", "big", key_id="key_quiet", score=1.0)
+    add("cab", "small", key_id="key_loud", score=0.0)
+    add("bca", "small", key_id=None, score=0.5)
+
+    found = feedback_data(engine, without_keys=["key_loud"])
+
+    assert found.outcomes is not None
+    assert found.outcomes.prompts == ["abc", "bca"]
+    assert found.n_left_out == {"given with key_loud": 1}
 
 
 def test_a_preference_for_another_model_is_a_battle(engine, add):

@@ -64,6 +64,24 @@ def test_report_holds_losses_and_held_out_calibration(learned):
     assert report.calibration.brier_after < report.calibration.brier_prior
 
 
+def test_looks_while_training_are_at_few_held_out_prompts_and_the_report_is_of_all(tiny_encoder, monkeypatch):
+    from prefroute.routers import _networks
+
+    look, sizes = _networks.Objective.held_out_loss, set()
+
+    def counted(objective, rows):
+        sizes.add(len(set(rows.tolist())))
+        return look(objective, rows)
+
+    monkeypatch.setattr("prefroute.routers._finetune._MOST_LOOKED_AT", 5)
+    monkeypatch.setattr(_networks.Objective, "held_out_loss", counted)
+
+    report = bert(tiny_encoder).fit(separable()).training_
+
+    assert sizes == {5}
+    assert report.calibration.n == report.n_held_out == 8
+
+
 def test_another_seed_gives_another_router(tiny_encoder):
     data = tiny_outcomes()
 
