@@ -62,7 +62,19 @@ def _intro(folder: Path) -> str:
 def _in_domain(rows: Sequence[Row], folder: Path) -> str:
     name = rows[0]["benchmark"]
     notes = evidence_notes(folder / "evidence", name)
-    return "\n\n".join([_facts(rows), _evaluations(rows), *notes])
+    return "\n\n".join([_facts(rows), _evaluations(rows), _of_other_sources(rows), *notes])
+
+
+def _of_other_sources(rows: Sequence[Row]) -> str:
+    """What other sources did to `experts`, seed by seed."""
+    mixed = next(row for row in rows if row["router"] == "experts")
+    alone = next(row for row in rows if row["router"] == "linear" and row["embedder"] == mixed["embedder"])
+    differences = [run["apgr"] - own["apgr"] for run, own in zip(mixed["runs"], alone["runs"], strict=True)]
+    return (
+        "What other sources do to it: `experts` fitted on these questions alone is `linear`; with all other sources "
+        f"beside them its APGR is {statistics.fmean(differences):+.3f} away, {min(differences):+.3f} to "
+        f"{max(differences):+.3f} over the seeds."
+    )
 
 
 def _elsewhere(rows: Sequence[Row], _: Path) -> str:
@@ -74,11 +86,26 @@ def _elsewhere(rows: Sequence[Row], _: Path) -> str:
         "mean win rate of these sources everywhere, each counting the same; a Brier score above the prior's says that "
         "win rates claim more than is known, whatever their order. The last column is that paired difference."
     ]
-    for group in _groups(rows, QUESTIONS):
+    groups = list(_groups(rows, QUESTIONS))
+    parts.append(_not_inverted(groups))
+    for group in groups:
         brier = _over_runs(group[0], "brier_of_prior")
         prior = f" The prior's Brier score: {brier:.4f}."
         parts += [f"### {_TITLES[group[0]['benchmark']]}", _facts(group) + prior, _evaluations(group)]
     return "\n\n".join(parts)
+
+
+def _not_inverted(groups: Sequence[Sequence[Row]]) -> str:
+    """Which routers nowhere rank worse than at random, as far as the intervals tell."""
+    of_router = {_named(row): [row] for row in groups[0] if row["role"] == "router"}
+    for row in (row for group in groups[1:] for row in group if _named(row) in of_router):
+        of_router[_named(row)].append(row)
+    kept = []
+    for (kind, _, embedder), same in of_router.items():
+        if min(_over_runs(row, "apgr_high") for row in same) >= 0.5:
+            spreads = [_over_runs(row, "win_rate_sd") for row in same]
+            kept.append(f"`{kind}` ({embedder}; win rates spread by {min(spreads):.3f} to {max(spreads):.3f})")
+    return f"Intervals that reach 0.50 in every table: {', '.join(kept) or 'none'}. All others are inverted in one."
 
 
 def _generalisation(rows: Sequence[Row], _: Path) -> str:

@@ -102,7 +102,7 @@ def compute(data: Data, setting: Setting, wanted: Wanted, seed: int) -> list[Row
     mine, *rest = report.rows  # the entrant's row comes first
     run = run_of(mine) | {"cpu_s": round(time.process_time() - begin, 1), "commit": report.provenance["git_sha"]}
     if wanted.trained_on == OTHERS and isinstance(entrant, Fitted):
-        run |= _briers(entrant, benchmark, data.prior(setting.benchmark))
+        run |= _said_of_win_rates(entrant, benchmark, data.prior(setting.benchmark))
     run["train_n"] = None if wanted.trained_on == SHIPPED else (run["train_n"] or 0) + (len(others) if others else 0)
     found = [identity(data, setting, wanted) | {"runs": [run]}]
     for row in rest:
@@ -186,8 +186,8 @@ def _said(data: Data, setting: Setting, wanted: Wanted) -> str:
     return f"{own} + other sources" if wanted.trained_on == BOTH else own
 
 
-def _briers(entrant: Fitted, benchmark: Benchmark, prior: float) -> dict[str, float]:
-    """How far win rates and labels are apart: of the router, of the prior everywhere, and the paired difference."""
+def _said_of_win_rates(entrant: Fitted, benchmark: Benchmark, prior: float) -> dict[str, float]:
+    """How far apart they are, and how far from the labels: the router's, the prior's, and the paired difference."""
     scored = score([entrant], benchmark, AsIs(), 0, None)
     observed = (1 + pair_outcomes(benchmark, scored, {}).gain) / 2
     n = len(observed)
@@ -197,7 +197,8 @@ def _briers(entrant: Fitted, benchmark: Benchmark, prior: float) -> dict[str, fl
     difference = interval(float(excess.mean()), draws)
     figures = {name: brier_score(predicted, observed) for name, predicted in found.items()}
     ends = {"brier_excess": difference.value, "brier_excess_low": difference.low, "brier_excess_high": difference.high}
-    return {name: rounded(value) for name, value in (figures | ends).items()}
+    spread = {"win_rate_sd": float(found["brier"].std())}
+    return {name: rounded(value) for name, value in (figures | ends | spread).items()}
 
 
 def _entrant(data: Data, setting: Setting, wanted: Wanted) -> Entrant:
