@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from prefroute.errors import ConfigError
 from prefroute.serve.app import Gateway
 from prefroute.serve.loading import load_runtime
 from prefroute.serve.server import open_gateway
+from prefroute.serve.socketless import Coming, ask
 
 if TYPE_CHECKING:
     import openai
@@ -39,15 +40,29 @@ def async_openai_client(gateway: Gateway, key: str = "none") -> openai.AsyncOpen
         ConfigError: If `openai` is not installed, or is older than 3.
     """
     sdk, http = _libraries()
-    over = http.AsyncClient(transport=http.ASGITransport(app=gateway))
+
+    class Stream(http.AsyncByteStream):  # type: ignore[misc, name-defined]  # known at run time only
+        def __init__(self, coming: Coming) -> None:
+            self.coming = coming
+
+        def __aiter__(self) -> Any:
+            return self.coming.__aiter__()
+
+        async def aclose(self) -> None:
+            await self.coming.leave()
+
+    class Transport(http.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+        async def handle_async_request(self, request: Any) -> Any:
+            coming = await ask(gateway, request.method, request.url, request.headers.raw, await request.aread())
+            return http.Response(coming.status, headers=coming.headers, stream=Stream(coming))
+
+    over = http.AsyncClient(transport=Transport())
     client: openai.AsyncOpenAI = sdk.AsyncOpenAI(base_url=_BASE_URL, api_key=key, http_client=over, max_retries=0)
     return client
 
 
 class Local:
     """A gateway in a thread of its own; a context manager.
-
-    A streamed answer comes when it is whole.
 
     Args:
         path: The gateway's configuration file; its `server` section does not matter here.
@@ -92,11 +107,23 @@ class Local:
             ConfigError: If `openai` is not installed, or is older than 3.
         """
         sdk, http = _libraries()
-        local, asgi = self, http.ASGITransport(app=self._gateway)
+        run, gateway = self._run, self._gateway
 
-        class Transport(http.BaseTransport):  # type: ignore[misc, name-defined]  # known at run time only
+        class Stream(http.SyncByteStream):  # type: ignore[misc, name-defined]  # known at run time only
+            def __init__(self, coming: Coming) -> None:
+                self.coming = coming
+
+            def __iter__(self) -> Iterator[bytes]:
+                while (piece := run(self.coming.next())) is not None:
+                    yield piece
+
+            def close(self) -> None:
+                run(self.coming.leave())
+
+        class Transport(http.BaseTransport):  # type: ignore[misc, name-defined]
             def handle_request(self, request: Any) -> Any:
-                return local._run(_handed_over(http, asgi, request))
+                coming = run(ask(gateway, request.method, request.url, request.headers.raw, request.read()))
+                return http.Response(coming.status, headers=coming.headers, stream=Stream(coming))
 
         over = http.Client(transport=Transport())
         client: openai.OpenAI = sdk.OpenAI(base_url=_BASE_URL, api_key=key, http_client=over, max_retries=0)
@@ -109,13 +136,6 @@ class Local:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-async def _handed_over(http: Any, asgi: Any, request: Any) -> Any:
-    """The same request for an asynchronous transport, and its answer for a synchronous client."""
-    same = http.Request(request.method, request.url, headers=request.headers, content=request.read())
-    answer = await asgi.handle_async_request(same)
-    return http.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
 
 
 def _libraries() -> tuple[Any, Any]:
