@@ -69,11 +69,12 @@ def _of_other_sources(rows: Sequence[Row]) -> str:
     """What other sources did to `experts`, seed by seed."""
     mixed = next(row for row in rows if row["router"] == "experts")
     alone = next(row for row in rows if row["router"] == "linear" and row["embedder"] == mixed["embedder"])
-    differences = [run["apgr"] - own["apgr"] for run, own in zip(mixed["runs"], alone["runs"], strict=True)]
+    own = {run["seed"]: run["apgr"] for run in alone["runs"]}
+    differences = [run["apgr"] - own[run["seed"]] for run in mixed["runs"]]
     return (
-        "What other sources do to it: `experts` fitted on these questions alone is `linear`; with all other sources "
-        f"beside them its APGR is {statistics.fmean(differences):+.3f} away, {min(differences):+.3f} to "
-        f"{max(differences):+.3f} over the seeds."
+        "What other sources do to it: fitted on these questions alone, `experts` is `linear`. With all other sources "
+        f"beside them its APGR differs from that by {statistics.fmean(differences):+.3f}, {min(differences):+.3f} to "
+        f"{max(differences):+.3f} over its {len(differences)} seeds."
     )
 
 
@@ -105,7 +106,7 @@ def _not_inverted(groups: Sequence[Sequence[Row]]) -> str:
         if min(_over_runs(row, "apgr_high") for row in same) >= 0.5:
             spreads = [_over_runs(row, "win_rate_sd") for row in same]
             kept.append(f"`{kind}` ({embedder}; win rates spread by {min(spreads):.3f} to {max(spreads):.3f})")
-    return f"Intervals that reach 0.50 in every table: {', '.join(kept) or 'none'}. All others are inverted in one."
+    return f"Intervals that reach 0.50 in every table: {', '.join(kept) or 'none'}. All others rank worse than at random in one at least."
 
 
 def _generalisation(rows: Sequence[Row], _: Path) -> str:
