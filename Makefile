@@ -44,7 +44,7 @@ golden: .venv/dev  ## Rewrite the committed expected numbers; say why in the com
 results: .venv/dev  ## Compute docs/results from PREFROUTE_DATA, all of it, and write docs/results.md
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m scripts.results --fresh
 
-# The same data gives the same bytes. Its rivals (scripts/shipped/rivals.py) take half an hour more and are made by hand.
+# The same data gives the same bytes. Its rivals (scripts/shipped/rivals.py) take ten minutes more and are made by hand.
 default: .venv/dev  ## Train the router that ships, from PREFROUTE_DATA; measure it, write its card and page
 	@: "$${PREFROUTE_DATA:?names the folder that holds routellm_benchmarks/}"
 	$(BIN)/python scripts/train_default.py --data "$$PREFROUTE_DATA" --out src/prefroute/default

@@ -106,7 +106,10 @@ def _not_inverted(groups: Sequence[Sequence[Row]]) -> str:
         if min(_over_runs(row, "apgr_high") for row in same) >= 0.5:
             spreads = [_over_runs(row, "win_rate_sd") for row in same]
             kept.append(f"`{kind}` ({embedder}; win rates spread by {min(spreads):.3f} to {max(spreads):.3f})")
-    return f"Intervals that reach 0.50 in every table: {', '.join(kept) or 'none'}. All others rank worse than at random in one at least."
+    return (
+        f"Intervals that reach 0.50 in every table: {', '.join(kept) or 'none'}. "
+        "All others rank worse than at random in one at least."
+    )
 
 
 def _generalisation(rows: Sequence[Row], _: Path) -> str:

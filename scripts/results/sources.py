@@ -23,7 +23,7 @@ from prefroute.routers import Router, routers
 from prefroute.settings import cache_dir
 from prefroute.types import Battles, Embedder, FloatArray, Mixture, Outcomes, Source
 
-__all__ = ["HUMAN_PAIRS", "Data", "WithOthers", "pooled"]
+__all__ = ["HUMAN_PAIRS", "PAIR", "Data", "WithOthers"]
 
 _T = TypeVar("_T")
 _VOTED = ("claude-v1", "gpt-3.5-turbo", "vicuna-13b-v1.2", "alpaca-13b", "llama-13b")
@@ -32,15 +32,15 @@ HUMAN_PAIRS = tuple(("gpt-4", weak) for weak in _VOTED)
 
 _PARAMS: dict[str, dict[str, Any]] = {"experts": {"folds": 5}}  # half the time of its ten
 _ELSEWHERE: dict[str, dict[str, Any]] = {"experts": {"odds": 0.0}}  # all that it will be asked is new to it
-_PAIR = ("strong", "weak")
+PAIR = ("strong", "weak")
 _BENCHMARKS = ("mmlu", "gsm8k", "mt-bench")
-_PAIRS_FILE = "strong_weak_pairs/pairs.parquet"
+PAIRS_FILE = "strong_weak_pairs/pairs.parquet"
 _FILES = (
     *(f"routellm_benchmarks/{name}.parquet" for name in ("mmlu", "gsm8k", "mt_bench")),
     *(f"mt_bench_human_judgments/{name}.parquet" for name in ("questions", "human_votes")),
     *(f"mmlu_pro_multi/{name}.parquet" for name in ("questions", "outcomes_long")),
     *(f"routerbench_routerdc_subset/{name}.parquet" for name in ("prompts", "outcomes_long")),
-    _PAIRS_FILE,
+    PAIRS_FILE,
 )
 
 
@@ -82,7 +82,7 @@ class Data:
 
     def prior(self, benchmark: str) -> float:
         """Mean win rate of the rows that routers see who never saw the benchmark, every source counting the same."""
-        examples = win_examples(self.others(benchmark), *_PAIR)
+        examples = win_examples(self.others(benchmark), *PAIR)
         return float(np.mean(np.bincount(examples.source, examples.win) / np.bincount(examples.source)))
 
     def trained_elsewhere(self, kind: str, benchmark: str, embedder: str) -> Fitted:
@@ -90,9 +90,8 @@ class Data:
 
         def fitted() -> Fitted:
             mixture = self.others(benchmark)
-            router = self.unfitted(kind, *_PAIR, embedder=embedder, seed=0, **_ELSEWHERE.get(kind, {}))
-            data: Any = mixture if Mixture in router.learns_from else pooled(mixture)
-            return Fitted(kind, router.fit(data), PromptKeys.of(mixture.prompts))
+            router = self.unfitted(kind, *PAIR, embedder=embedder, seed=0, **_ELSEWHERE.get(kind, {}))
+            return Fitted(kind, router.fit(mixture), PromptKeys.of(mixture.prompts))
 
         return self._once(("fitted", kind, _family(benchmark), embedder), fitted)
 
@@ -142,10 +141,10 @@ class Data:
     def _of_benchmark(self, name: str) -> Source:
         benchmark = self.benchmark(name)
         table = benchmark.outcomes.select([benchmark.strong, benchmark.weak])
-        return Source(name, Outcomes(table.prompts, _PAIR, table.quality), *_PAIR)
+        return Source(name, Outcomes(table.prompts, PAIR, table.quality), *PAIR)
 
     def _of_pairs(self) -> list[Source]:
-        return self._once(("pairs",), lambda: _read_pairs(self.folder / _PAIRS_FILE))
+        return self._once(("pairs",), lambda: _read_pairs(self.folder / PAIRS_FILE))
 
 
 @dataclass
@@ -170,20 +169,12 @@ class WithOthers:
     def fit(self, data: Battles | Outcomes) -> Router:
         """The fitted router."""
         own = Source(self.name, data, self.router.strong, self.router.weak)
-        mixture: Any = Mixture((own, *self.others.sources))
-        return self.router.fit(mixture)
+        return self.router.fit(Mixture((own, *self.others.sources)))
 
 
 def _family(benchmark: str) -> str:
     """The benchmark whose questions a benchmark has: both kinds of MT-Bench have the same."""
     return "mt-bench" if benchmark == "mt-bench-human" else benchmark
-
-
-def pooled(mixture: Mixture) -> Battles:
-    """The sources as one table, for kinds that know nothing of sources: soft battles of strong against weak."""
-    examples = win_examples(mixture, *_PAIR)
-    first = np.zeros(len(examples.win), dtype=np.int32)
-    return Battles(examples.prompts, _PAIR, first, first + 1, examples.win)
 
 
 def _read_pairs(path: Path) -> list[Source]:
@@ -196,7 +187,7 @@ def _read_pairs(path: Path) -> list[Source]:
     for name in sorted(set(rows["source"][free].tolist())):
         chosen = np.flatnonzero((rows["source"] == name) & free)
         prompts = [str(rows["prompt"][i]) for i in chosen]
-        found.append(Source(name, _table(prompts, scores[chosen], str(rows["metric"][chosen[0]])), *_PAIR))
+        found.append(Source(name, _table(prompts, scores[chosen], str(rows["metric"][chosen[0]])), *PAIR))
     return found
 
 
@@ -204,5 +195,5 @@ def _table(prompts: list[str], scores: FloatArray, metric: str) -> Battles | Out
     """Scores, shape (n, 2), as outcomes in [0, 1]; as battles where the weak score is how often it beats the strong."""
     if metric.startswith("P(beats gpt4_1106_preview)"):
         first = np.zeros(len(prompts), dtype=np.int32)
-        return Battles(prompts, _PAIR, first, first + 1, 1 - scores[:, 1])
-    return Outcomes(prompts, _PAIR, (scores - 1) / 9 if "1-10" in metric else scores)
+        return Battles(prompts, PAIR, first, first + 1, 1 - scores[:, 1])
+    return Outcomes(prompts, PAIR, (scores - 1) / 9 if "1-10" in metric else scores)

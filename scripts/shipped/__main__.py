@@ -10,11 +10,14 @@ from typing import Any
 from scripts.shipped.diagram import save_diagram
 from scripts.shipped.held_out import BENCHMARKS, held_out
 from scripts.shipped.page import card_metrics, card_notes, page
+from scripts.shipped.probes import generalist_range, probed
 from scripts.shipped.rivals import RIVALS
 from scripts.shipped.transfer import transfer
 
 from prefroute.checkpoint import fingerprint, open_checkpoint, save_checkpoint
 from prefroute.cli.output import Bar, write_text
+from prefroute.policy import Threshold
+from prefroute.routers.experts import Experts
 from prefroute.settings import data_dir
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +45,9 @@ def main() -> None:
 def measured(data: Path) -> dict[str, Any]:
     """Every figure, JSON values."""
     checkpoint = open_checkpoint("default")
+    router, policy = checkpoint.router, checkpoint.policy
+    assert isinstance(router, Experts)
+    assert isinstance(policy, Threshold)
     with Bar("Measuring") as bar:
         parts: list[dict[str, Any]] = []
         for name in BENCHMARKS:
@@ -52,7 +58,10 @@ def measured(data: Path) -> dict[str, Any]:
             "fingerprint": checkpoint.fingerprint,
             "thresholds": checkpoint.manifest["metrics"]["thresholds"],
             "training_data": checkpoint.manifest["training_data"],
+            "default_threshold": policy.alpha,
             "held_out": parts,
+            "generalist_range": generalist_range(router),
+            "probes": probed(router, policy.alpha),
             "transfer": transfer(checkpoint, data),
         }
 

@@ -7,9 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from scripts.shipped.probes import FAR, PROBES
 from tests.servers.gateway import CHAT, in_process
 
 import prefroute
+from prefroute.checkpoint import open_checkpoint
+
+PRIOR = 0.615  # the mean win rate of the sources, each counting the same: the card's last row of what it was trained on
+BAND = 0.05
 
 EXAM = "Which of these gases is noble?\nA. Iron\nB. Neon\nC. Oxygen\nD. Carbon\nAnswer:"
 NEW = {
@@ -41,13 +46,47 @@ def test_route_marks_what_is_new_to_the_router_and_nothing_else(run):
     assert all("new to the router" in line for line in shown[1:])
 
 
-def test_the_score_of_what_is_new_is_near_the_mean_of_the_sources(run):
+def test_the_prior_is_the_mean_win_rate_of_the_sources():
+    sources = open_checkpoint("default").manifest["training_data"]
+
+    assert sum(source["mean_win_rate"] for source in sources) / len(sources) == pytest.approx(PRIOR, abs=5e-4)
+
+
+def test_the_score_of_what_is_new_is_near_the_prior(run):
     (run.folder / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": text}) for text in NEW.values()))
 
     done = run("route", "--file", "prompts.jsonl", "--json", "-")
 
     rates = {name: json.loads(line)["win_rate"] for name, line in zip(NEW, done.stdout.splitlines(), strict=True)}
-    assert {name: abs(rate - 0.6) < 0.12 for name, rate in rates.items()} == dict.fromkeys(NEW, True), rates
+    assert {name: abs(rate - PRIOR) < BAND for name, rate in rates.items()} == dict.fromkeys(NEW, True), rates
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return prefroute.load("default")
+
+
+@pytest.mark.parametrize("kind", FAR)
+def test_far_away_text_is_new_and_scores_near_the_prior(kind, shipped):
+    win_rate, novelty = shipped.scored(PROBES[kind])
+
+    assert (novelty > 0.5).all(), novelty
+    assert (abs(win_rate - PRIOR) < BAND).all(), win_rate
+
+
+def test_most_everyday_chat_is_new_to_the_router_and_scores_near_the_prior_too(shipped):
+    win_rate, novelty = shipped.scored(PROBES["everyday chat"])
+
+    assert (novelty > 0.5).mean() > 0.5  # a fact to know, not one to be proud of: the page and the card say it
+    assert (abs(win_rate - PRIOR) < BAND).all(), win_rate
+
+
+@pytest.mark.parametrize("text", ["", EXAM])
+def test_route_takes_an_empty_prompt_as_it_takes_another(run, shipped, text):
+    done = run("route", "--json", "-", text)
+
+    row = json.loads(done.stdout)
+    assert row["novelty"] == pytest.approx(shipped.novelty([text])[0], abs=1e-6)
 
 
 def test_a_router_that_cannot_tell_says_nothing(run, checkpoint):

@@ -73,5 +73,10 @@ def _training(sources: list[Mapping[str, Any]]) -> str:
     if not sources:
         return "Not recorded when it was saved."
     return "\n".join(
-        "- " + ", ".join(f"{name}: {_cell(value)}" for name, value in source.items()) for source in sources
+        "- " + ", ".join(f"{name}: {_cell(value)}" for name, value in sorted(source.items(), key=_name_first))
+        for source in sources
     )
+
+
+def _name_first(item: tuple[str, Any]) -> tuple[bool, str]:
+    return item[0] != "name", item[0]
