@@ -27,30 +27,44 @@ class Price:
         usd_per_mtok_out: US dollars per million tokens written, >= 0.
         as_of: When this was the price, year and month.
         source: Where it was read.
+        cached_share: Price of a token that was read from a prompt cache, as a share of `usd_per_mtok_in`, in [0, 1].
 
     Raises:
-        ConfigError: If a price is negative, infinite or NaN.
+        ConfigError: If a price is negative, infinite or NaN, or the share outside [0, 1].
     """
 
     usd_per_mtok_in: float
     usd_per_mtok_out: float
     as_of: str
     source: str
+    cached_share: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the numbers once; see Raises."""
         for name in ("usd_per_mtok_in", "usd_per_mtok_out"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"`{name}` must be a number >= 0, got {getattr(self, name)!r}.")
+        if not 0 <= self.cached_share <= 1:
+            raise ConfigError(f"`cached_share` must be in [0, 1], got {self.cached_share!r}.")
 
-    def request_usd(self, tokens_in: float = MEAN_TOKENS_IN, tokens_out: float = MEAN_TOKENS_OUT) -> float:
+    def request_usd(
+        self, tokens_in: float = MEAN_TOKENS_IN, tokens_out: float = MEAN_TOKENS_OUT, tokens_cached: float = 0
+    ) -> float:
         """Cost of one request, US dollars.
+
+        Args:
+            tokens_in: Tokens read.
+            tokens_out: Tokens written.
+            tokens_cached: Of `tokens_in`, those from a prompt cache: they cost `cached_share` of the price.
 
         Example:
             >>> round(PRICES["gpt-4-1106-preview"].request_usd(), 5)  # (95 * 10 + 264 * 30) / 1e6
             0.00887
+            >>> Price(10, 30, "2026-01", "an example", cached_share=0.1).request_usd(1000, 0, tokens_cached=1000)
+            0.001
         """
-        return (tokens_in * self.usd_per_mtok_in + tokens_out * self.usd_per_mtok_out) / 1e6
+        full_in = tokens_in - (1 - self.cached_share) * tokens_cached
+        return (full_in * self.usd_per_mtok_in + tokens_out * self.usd_per_mtok_out) / 1e6
 
 
 _PAPER = "Ong et al. 2024, arXiv:2406.18665, cost analysis"

@@ -5,43 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.servers.faulty_upstream import DONE, HELLO, RESET, ROLE, STALL, FaultyUpstream, chunk, event, stream, whole
+from tests.servers.faulty_upstream import DONE, HELLO, RESET, ROLE, STALL, chunk, event, stream, whole
 from tests.servers.faulty_upstream import STREAM_HEAD as HEAD
-from tests.servers.gateway import CHAT, JSON_HEADERS, InProcess, Reply, in_process, make_key, rows
+from tests.servers.gateway import CANARY, CHAT, JSON_HEADERS, InProcess, Reply, make_key, rows
 
 from prefroute.errors import JournalError
 
 STREAM = {**CHAT, "stream": True}
-CANARY = "sk-canary-of-the-upstream"
-
-
-@pytest.fixture(autouse=True)
-def _canary(monkeypatch):
-    monkeypatch.setenv("CANARY", CANARY)
-
-
-@pytest.fixture
-def upstream() -> Iterator[FaultyUpstream]:
-    with FaultyUpstream() as server:
-        yield server
-
-
-@pytest.fixture
-def serving(tmp_path, upstream):
-    """Runs an async function over a gateway whose models are both the scripted upstream."""
-
-    def run(scenario, **sections: str) -> Any:
-        async def over() -> Any:
-            async with in_process(tmp_path, upstream.base_url, **sections) as gateway:
-                return await scenario(gateway)
-
-        return asyncio.run(over())
-
-    return run
 
 
 def test_an_answer_says_who_gave_it_and_leaves_a_row(serving, upstream, tmp_path):
@@ -457,10 +430,23 @@ def test_an_answer_that_cannot_be_recorded_is_not_given(serving, broken_journal)
 
     whole, streamed = serving(scenario)
 
-    assert (whole.status, whole.error["code"], whole.headers["retry-after"]) == (503, "log_store_unavailable", "5")
+    assert (whole.status, whole.error["code"]) == (503, "log_store_unavailable")
+    assert whole.headers["x-should-retry"] == "false"  # a repeat would be paid for too
+    assert "retry-after" not in whole.headers
     last = streamed.body.split(b"\n\n")[-2].removeprefix(b"data: ")
     assert json.loads(last)["error"]["code"] == "log_store_unavailable"
     assert b"[DONE]" not in streamed.body
+
+
+def test_a_decision_that_cannot_be_recorded_may_be_asked_for_again(serving, broken_journal):
+    async def scenario(gateway: InProcess) -> Reply:
+        broken_journal(gateway)
+        return await gateway.post("/v1/route")
+
+    reply = serving(scenario)
+
+    assert (reply.status, reply.error["code"], reply.headers["retry-after"]) == (503, "log_store_unavailable", "5")
+    assert "x-should-retry" not in reply.headers
 
 
 def test_it_is_given_where_the_configuration_says_so(serving, broken_journal):
@@ -487,7 +473,7 @@ def test_readyz_says_what_is_wrong(serving):
     (ready, first), (still, second), (draining, third) = serving(scenario)
 
     assert (ready, still, draining) == (200, 200, 503)
-    assert (first["status"], first["journal"], first["reload"]) == ("ready", "ok", "ok")
+    assert (first["status"], first["journal"], first["reload"], first["left_alone"]) == ("ready", "ok", "ok", 0)
     assert second["reload"] == "failed; the log says why"
     assert third["status"] == "draining"
 

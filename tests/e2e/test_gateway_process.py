@@ -274,6 +274,19 @@ def test_streams_that_outlast_the_drain_end_in_an_error(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_keys_requests_per_minute_hold_for_all_workers_together(tmp_path, upstream):
+    _, secret = make_key(tmp_path, requests_per_minute=8)
+    with GatewayProcess(write_config(tmp_path, upstream.base_url), "--workers", "2") as gateway:
+        gateway.wait_for("Listening on", 2)
+        began = time.monotonic()
+        statuses = [ask(gateway, authorization=f"Bearer {secret}")[0] for _ in range(40)]
+        flown_in = (time.monotonic() - began) * 8 / 60
+
+    assert 8 <= statuses.count(200) <= 8 + flown_in
+    assert statuses.count(429) == 40 - statuses.count(200)
+
+
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_and_keys_count_for_all(tmp_path):
     with (
         FaultyUpstream() as upstream,

@@ -15,7 +15,7 @@ from prefroute.serve.upstream import Answer, Upstreams
 
 KEY = "sk-canary-0123456789"
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], "seed": 3}
-SHORT = Deadlines(connect_s=0.4, first_token_s=0.4, idle_s=0.4, total_s=3.0)
+SHORT = Deadlines(connect_s=0.4, first_token_s=0.4, answer_s=0.4, idle_s=0.4, total_s=3.0)
 
 
 def model_of(name, base_url, deadlines=None, **more):

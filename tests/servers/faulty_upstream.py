@@ -81,12 +81,21 @@ def healthy(target: str, body: dict[str, Any], text: str) -> list[Step]:
     target, _, _ = target.partition("?")
     if target.endswith("/embeddings"):
         return [whole(200, {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]})]
+    n = n_choices(body)
     if target.endswith("/chat/completions"):
-        return stream(*HELLO, USAGE, DONE) if body.get("stream") else [whole(200, completion(text))]
-    choice = {"index": 0, "text": text, "finish_reason": "stop"}
+        more = [event({}, "stop", index=index) for index in range(1, n)]
+        return stream(*HELLO, *more, USAGE, DONE) if body.get("stream") else [whole(200, completion(text))]
+    choices = [{"index": index, "text": text, "finish_reason": "stop"} for index in range(n)]
     if body.get("stream"):
-        return stream(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n", DONE)
-    return [whole(200, {"object": "text_completion", "choices": [choice]})]
+        return stream(b"data: " + json.dumps({"choices": choices}).encode() + b"\n\n", DONE)
+    return [whole(200, {"object": "text_completion", "choices": choices})]
+
+
+def n_choices(body: dict[str, Any]) -> int:
+    """How many answers a request asks for: `n` for each of its prompts."""
+    prompts = body.get("prompt")
+    n_prompts = len(prompts) if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) else 1
+    return int(body.get("n") or 1) * n_prompts
 
 
 class FaultyUpstream:
@@ -109,6 +118,7 @@ class FaultyUpstream:
         self.greeting: list[Step] | None = None
         self._script: list[list[Step]] = []
         self._always: list[Step] | None = None
+        self._by_model: dict[str, list[Step]] = {}
         self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -120,6 +130,10 @@ class FaultyUpstream:
     def always(self, *steps: Step) -> None:
         """What every request gets that is not scripted; nothing makes it healthy again."""
         self._always = list(steps) or None
+
+    def whenever(self, model: str, *steps: Step) -> None:
+        """What every request for one of its models gets."""
+        self._by_model[model] = list(steps)
 
     def greets(self, *steps: Step) -> None:
         """What every connection gets before it has asked for anything."""
@@ -178,8 +192,8 @@ class FaultyUpstream:
         self.requests.append(Request(first.split()[1], headers, body))
         if self._script:
             return self._script.pop(0)
-        if self._always is not None:
-            return self._always
+        if (steps := self._by_model.get(body.get("model"), self._always)) is not None:
+            return steps
         return healthy(self.requests[-1].target, body, self.text)
 
     async def _perform(self, steps: list[Step], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -102,6 +102,9 @@ class Reply:
         return error
 
 
+CANARY = "sk-canary-of-the-upstream"
+"""The key of the model `big`, in the environment variable of the same name."""
+
 CHAT: Mapping[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}
 JSON_HEADERS = {"content-type": "application/json"}
 

@@ -17,7 +17,7 @@ from prefroute.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from prefroute.journal.learning import FeedbackData
-    from prefroute.types import Outcomes
+    from prefroute.types import Battles, Embedder, Outcomes
 
 __all__ = ["from_journal"]
 
@@ -55,7 +55,6 @@ def from_journal(
     Example: prefroute data from-journal gateway.yaml --out outcomes.parquet --vectors vectors.safetensors &&
     prefroute train knn --data outcomes.parquet --embedder stored:vectors.safetensors --strong big --weak small
     """
-    from prefroute.cli.opening import open_cached_embedder
     from prefroute.data import write_table
     from prefroute.embed.stored import write_vectors
 
@@ -63,38 +62,50 @@ def from_journal(
     if out is None and battles is None:
         raise ConfigError("Give --out for outcomes, --battles for battles, or both.")
     start = 0.0 if since is None else moment(since, "--since")
-    opened = None
-    if vectors is not None:
-        with Bar("Embedding") as bar:
-            opened = open_cached_embedder(embedder, read_config(None), bar)
+    opened = None if vectors is None else _opened(embedder)
     found = _read(journal, start, None if opened is None else opened.id, without_key or [], output)
     tables = {path: table for path, table in ((out, found.outcomes), (battles, found.battles)) if path is not None}
-    loud = None if found.loud_key is None else asdict(found.loud_key)
-    left_out = "; ".join(f"{n:,} left out: {why}" for why, n in found.n_left_out.items())
     if not any(tables.values()):
-        raise DataError(f"The journal holds no feedback that these tables could be made of. {left_out}")
-    written = {str(path): len(table) for path, table in tables.items() if table}
-    for path, table in tables.items():
-        if table:
-            write_table(table, path)
+        raise DataError(f"The journal holds no feedback that these tables could be made of. {_left_out(found)}")
+    filled = {path: table for path, table in tables.items() if table}
+    written = {str(path): len(table) for path, table in filled.items()}
+    for path, table in filled.items():
+        write_table(table, path)
     if vectors is not None and opened is not None:
         write_vectors(vectors, opened, found.hashes, found.vectors)
         written[str(vectors)] = len(found.hashes)
-    output.result({"schema": 1, "n": written, "left_out": dict(found.n_left_out)} | {"loud_key": loud})
-    _show(output, written, [path for path, table in tables.items() if not table])
-    if out is not None and found.outcomes is not None:
-        output.say(_teaches(found.outcomes, out, is_text=vectors is None))
-    if left_out:
-        output.say(left_out)
-    if found.loud_key is not None:
-        output.say(f"Note: {found.loud_key} To leave it out: --without-key {found.loud_key.key_id}")
+    teaches = _teaches(found.outcomes, out, is_text=vectors is None) if out and found.outcomes else ""
+    _tell(output, found, tables, written, teaches)
 
 
-def _show(output: Output, written: Mapping[str, int], empty: Sequence[Path]) -> None:
+def _tell(
+    output: Output,
+    found: FeedbackData,
+    tables: Mapping[Path, Outcomes | Battles | None],
+    written: Mapping[str, int],
+    teaches: str,
+) -> None:
+    loud = found.loud_key and asdict(found.loud_key)
+    output.result({"schema": 1, "n": written, "left_out": dict(found.n_left_out), "loud_key": loud})
     for name, n in written.items():
         output.say(f"Wrote {n:,} rows to {name}.")
-    for path in empty:
+    for path in (path for path, table in tables.items() if not table):
         output.say(f"The journal holds nothing for {path}: it is not written.")
+    left_out = _left_out(found)
+    odd = f"Note: {found.loud_key} To leave it out: --without-key {loud['key_id']}" if loud else ""
+    for line in filter(None, (teaches, left_out, odd)):
+        output.say(line)
+
+
+def _left_out(found: FeedbackData) -> str:
+    return "; ".join(f"{n:,} left out: {why}" for why, n in found.n_left_out.items())
+
+
+def _opened(embedder: str) -> Embedder:
+    from prefroute.cli.opening import open_cached_embedder
+
+    with Bar("Embedding") as bar:
+        return open_cached_embedder(embedder, read_config(None), bar)
 
 
 def _teaches(outcomes: Outcomes, out: Path, is_text: bool) -> str:

@@ -32,7 +32,7 @@ def report(
     """Show traffic, each model's share, cost against always-strong and always-weak, latency, errors and feedback.
 
     The comparison of costs needs the gateway's YAML file, which knows prices and pairs. It takes the tokens that the
-    model which answered read and wrote, at the other model's prices.
+    model which answered read and wrote, as many of them from a prompt cache, at the other model's prices.
 
     Example: prefroute report gateway.yaml --since 7d
     """
@@ -73,6 +73,9 @@ def show_summary(output: Output, found: Summary) -> None:
     _show_shares(output, found)
     for cost in found.costs:
         output.say(_cost_line(cost, found.machine_usd_per_hour))
+    if any(cost.always_strong_usd is not None or cost.always_weak_usd is not None for cost in found.costs):
+        output.say("Always strong and always weak: the same tokens, as many of them cached, at that model's prices.")
+    _show_caveats(output, found)
     output.say(_latency_line("Latency", found.latency))
     if found.first_token.n:
         output.say(_latency_line("First token of streams", found.first_token))
@@ -87,7 +90,7 @@ def show_summary(output: Output, found: Summary) -> None:
 def _show_shares(output: Output, found: Summary) -> None:
     from rich.text import Text
 
-    shown = table_of("route", "model", "requests", "share", "errors", "tokens in", "tokens out", "cost USD")
+    shown = table_of("route", "model", "requests", "share", "errors", "tokens in", "cached", "tokens out", "cost USD")
     for share in found.shares:
         shown.add_row(
             Text(share.route or ("(named)" if share.model else "(refused)")),
@@ -96,10 +99,22 @@ def _show_shares(output: Output, found: Summary) -> None:
             f"{share.share:.1%}",
             f"{share.n_errors:,}",
             f"{share.tokens_in:,}",
+            f"{share.tokens_cached:,}",
             f"{share.tokens_out:,}",
             f"{share.cost_usd:,.4f}",
         )
     output.say(shown)
+
+
+def _show_caveats(output: Output, found: Summary) -> None:
+    if n_estimated := sum(share.n_estimated for share in found.shares):
+        usd = sum(share.estimated_usd for share in found.shares)
+        output.say(
+            f"Estimated: the tokens of {n_estimated:,} requests, and so {usd:,.4f} USD of the cost. "
+            "Their models did not count them, or counted fewer than the text can have."
+        )
+    if n_fallback := sum(share.n_fallback for share in found.shares):
+        output.say(f"Fallbacks answered {n_fallback:,} requests for which another model had been chosen, and failed.")
 
 
 def _cost_line(cost: CostComparison, machine_usd_per_hour: float) -> str:

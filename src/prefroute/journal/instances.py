@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import sys
 import time
+from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -35,7 +35,7 @@ class Roll:
 
     def __init__(self) -> None:
         self.instance = secrets.token_hex(8)
-        self._host = socket.gethostname()
+        self._host = _host() or f"{socket.gethostname()} {self.instance}"
         self._beats = 0
         self._seen: dict[str, tuple[int, float]] = {}  # instance -> its counter, and when that was new
 
@@ -66,12 +66,21 @@ class Roll:
         connection.execute(delete(instances).where(instances.c.instance == instance))
 
 
+def _host() -> str | None:
+    """Where process ids are the observer's own: this boot of this machine, and within it this container.
+
+    Hosts and containers may share a name, and the ids in them, beginning with 1. None where there is no telling, as
+    beyond Linux: then the counter alone says who lives.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return None
+
+
 def _is_alive(pid: int) -> bool:
-    """Whether another process of this host has the id; an instance with our own id is of an earlier life."""
-    if pid == os.getpid():
-        return False
-    if sys.platform == "win32":  # there is no harmless signal
-        return True
+    """Whether a process of this host has the id: another, or this one, which may have opened two journals."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -195,7 +195,8 @@ class Journal:
 
         Returns:
             Done when it is committed, or known why not. It fails with a `JournalError` if the database is away or
-            takes longer than five seconds; nothing is stored then.
+            takes longer than five seconds; nothing is stored then, but for one that was being committed at that very
+            moment. To give it again is safe: it is stored once.
         """
         done: asyncio.Future[FeedbackResult] = self._writer.waiter()
         self._writer.do(lambda connection: add_feedback(connection, row), done)

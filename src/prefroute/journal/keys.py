@@ -26,6 +26,7 @@ RIGHTS: Mapping[str, str] = {
     "feedback": "give feedback on its own requests",
     "explain": "see win rates and reasons in headers, and ask /v1/route",
     "choose_threshold": "name a threshold in the model, as in router-mf-0.116",
+    "metrics": "read /metrics, which tells of everybody's requests",
 }
 """What a key may do beyond asking; a new key has "feedback" unless told otherwise."""
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Engine, Row, case, func, select
+from sqlalchemy import Connection, Engine, Row, Select, case, func, select
 
 from prefroute.journal.escape import unescape
 from prefroute.journal.summary import RoutePair
@@ -91,29 +92,13 @@ def feedback_data(
         pairs: Strong and weak model of each route: who was beaten where the model that answered is preferred.
         without_keys: Ids of keys whose feedback is left out.
     """
-    query = (
-        select(
-            feedback.c.key_id,
-            feedback.c.score,
-            feedback.c.preferred,
-            requests.c.model,
-            requests.c.route,
-            requests.c.cost_usd,
-            requests.c.prompt_hash,
-            texts,
-        )
-        .join(requests, requests.c.request_id == feedback.c.request_id)
-        .outerjoin(texts, texts.c.request_id == feedback.c.request_id)
-        .where(requests.c.started_at >= since, requests.c.model.is_not(None))
-        .order_by(requests.c.started_at, requests.c.request_id)
-    )
     left_out: Counter[str] = Counter()
     given: Counter[str | None] = Counter()  # by key
     scored: list[tuple[str, Row[tuple[object, ...]]]] = []
     met: list[tuple[str, str, str]] = []
     vectors: dict[str, bytes] = {}
     with engine.connect() as connection:
-        for row in connection.execution_options(yield_per=1000).execute(query):
+        for row in connection.execution_options(yield_per=1000).execute(_with_feedback(since)):
             prompt, why_not = _prompt(row, embedder)
             beaten = None if row.preferred is None else _beaten(row, pairs or {})
             if row.key_id in without_keys:
@@ -138,6 +123,26 @@ def feedback_data(
         vectors=_stacked(vectors.values()),
         n_left_out=dict(left_out),
         loud_key=loud_key,
+    )
+
+
+def _with_feedback(since: float) -> Select[Any]:
+    """The answered requests that have feedback, in the order in which they came."""
+    return (
+        select(
+            feedback.c.key_id,
+            feedback.c.score,
+            feedback.c.preferred,
+            requests.c.model,
+            requests.c.route,
+            requests.c.cost_usd,
+            requests.c.prompt_hash,
+            texts,
+        )
+        .join(requests, requests.c.request_id == feedback.c.request_id)
+        .outerjoin(texts, texts.c.request_id == feedback.c.request_id)
+        .where(requests.c.started_at >= since, requests.c.model.is_not(None))
+        .order_by(requests.c.started_at, requests.c.request_id)
     )
 
 

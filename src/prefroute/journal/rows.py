@@ -47,13 +47,14 @@ class RequestRow:
         scores: Expected quality of each candidate, where the router knows more than a pair.
         threshold: What the win rate was compared with.
         propensity: Probability with which `chosen` was chosen, in (0, 1].
-        reason: Why: "policy", "sticky", "explored", "only_capable", "named", "scorer_error", "scorer_late",
-            "nothing_to_score".
+        reason: Why `model`: "policy", "sticky", "explored", "only_capable", "named", "scorer_error", "scorer_late",
+            "nothing_to_score"; "fallback" where it is not `chosen`.
         attempts: In order.
         status: HTTP status that the client saw, 499 where it left; None while the request runs.
         error: Code of the error that the client saw; "interrupted" where the gateway died.
         is_stream: Whether the answer was streamed.
         tokens_in: Tokens read by the model that answered.
+        tokens_cached: Of these, tokens from the upstream's prompt cache; None where it did not say.
         tokens_out: Tokens written.
         usage_source: "upstream" or "estimate".
         cost_usd: Of the answer, at the configured prices; None without a price.
@@ -86,6 +87,7 @@ class RequestRow:
     error: str | None = None
     is_stream: bool = False
     tokens_in: int | None = None
+    tokens_cached: int | None = None
     tokens_out: int | None = None
     usage_source: str | None = None
     cost_usd: float | None = None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "examine", "upgrade"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest step in `migrations/versions`."""
 
 _LOCK = 0x7072656672  # "prefr": the number of PostgreSQL's advisory lock

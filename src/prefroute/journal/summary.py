@@ -47,9 +47,13 @@ class Share:
         n: Requests.
         share: Of the route's requests, in [0, 1].
         n_errors: Requests that the client saw fail, or that died with the gateway.
+        n_fallback: Requests that another model was chosen for, which failed.
         tokens_in: Sum of tokens read.
+        tokens_cached: Of these, tokens that came from the upstream's prompt cache, as far as it said so.
         tokens_out: Sum of tokens written.
         cost_usd: Sum, US dollars, over the requests whose cost is known.
+        n_estimated: Requests whose tokens are our estimate, since the upstream's count is missing or cannot be true.
+        estimated_usd: What of `cost_usd` rests on such estimates.
     """
 
     route: str | None
@@ -57,9 +61,13 @@ class Share:
     n: int
     share: float
     n_errors: int
+    n_fallback: int
     tokens_in: int
+    tokens_cached: int
     tokens_out: int
     cost_usd: float
+    n_estimated: int
+    estimated_usd: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,8 @@ class CostComparison:
         n: Requests whose cost and tokens are known: the ones that are compared.
         cost_usd: Of the models' answers.
         router_usd: Of the router's time for every request of the route.
-        always_strong_usd: Had the strong model read and written the same tokens; None without its price.
+        always_strong_usd: Had the strong model read and written the same tokens, as many of them out of its prompt
+            cache; None without its price.
         always_weak_usd: Likewise for the weak one.
         saved_usd: Against always-strong, the router's own cost taken off.
         saved_share: Of what always-strong would have cost.
@@ -214,9 +223,10 @@ def _groups(recent: ColumnElement[bool]) -> Select[Any]:
     def total(column: ColumnElement[Any]) -> ColumnElement[Any]:
         return func.coalesce(func.sum(column), 0)
 
-    def known_total(column: ColumnElement[Any] | int) -> ColumnElement[Any]:
-        return func.sum(case((known, column), else_=0))
+    def total_where(which: ColumnElement[bool], column: ColumnElement[Any] | int) -> ColumnElement[Any]:
+        return func.sum(case((which, func.coalesce(column, 0)), else_=0))
 
+    is_estimate = requests.c.usage_source == "estimate"
     keys = (requests.c.route, requests.c.model, requests.c.error)
     return (
         select(
@@ -225,14 +235,19 @@ def _groups(recent: ColumnElement[bool]) -> Select[Any]:
             func.count(requests.c.running_in).label("n_running"),
             func.min(requests.c.started_at).label("first_at"),
             func.max(requests.c.started_at).label("last_at"),
+            total_where(requests.c.reason == "fallback", 1).label("n_fallback"),
             total(requests.c.tokens_in).label("tokens_in"),
+            total(requests.c.tokens_cached).label("tokens_cached"),
             total(requests.c.tokens_out).label("tokens_out"),
             total(requests.c.cost_usd).label("cost_usd"),
             total(requests.c.scoring_s).label("scoring_s"),
-            known_total(1).label("n_known"),
-            known_total(requests.c.cost_usd).label("known_usd"),
-            known_total(requests.c.tokens_in).label("known_in"),
-            known_total(requests.c.tokens_out).label("known_out"),
+            total_where(is_estimate, 1).label("n_estimated"),
+            total_where(is_estimate, requests.c.cost_usd).label("estimated_usd"),
+            total_where(known, 1).label("n_known"),
+            total_where(known, requests.c.cost_usd).label("known_usd"),
+            total_where(known, requests.c.tokens_in).label("known_in"),
+            total_where(known, requests.c.tokens_cached).label("known_cached"),
+            total_where(known, requests.c.tokens_out).label("known_out"),
         )
         .where(recent)
         .group_by(*keys)
@@ -252,9 +267,13 @@ def _shares(groups: Sequence[Row[Any]]) -> list[Share]:
             n=(n := sum(group.n for group in parts)),
             share=n / n_route[route],
             n_errors=sum(group.n for group in parts if group.error is not None),
+            n_fallback=int(sum(group.n_fallback for group in parts)),
             tokens_in=int(sum(group.tokens_in for group in parts)),
+            tokens_cached=int(sum(group.tokens_cached for group in parts)),
             tokens_out=int(sum(group.tokens_out for group in parts)),
             cost_usd=float(sum(group.cost_usd for group in parts)),
+            n_estimated=int(sum(group.n_estimated for group in parts)),
+            estimated_usd=float(sum(group.estimated_usd for group in parts)),
         )
         for (route, model), parts in merged.items()
     ]
@@ -270,10 +289,10 @@ def _cost(
 ) -> CostComparison:
     cost_usd = float(sum(group.known_usd for group in groups))
     router_usd = float(sum(group.scoring_s for group in groups)) / 3600 * machine_usd_per_hour
-    tokens_in, tokens_out = (float(sum(getattr(group, name) for group in groups)) for name in ("known_in", "known_out"))
+    # a price is linear in the tokens: the sum of the requests costs what the requests cost together
+    tokens = [float(sum(getattr(group, f"known_{kind}") for group in groups)) for kind in ("in", "out", "cached")]
     strong_usd, weak_usd = (
-        prices[model].request_usd(tokens_in, tokens_out) if model in prices else None
-        for model in (pair.strong, pair.weak)
+        prices[model].request_usd(*tokens) if model in prices else None for model in (pair.strong, pair.weak)
     )
     saved_usd = None if strong_usd is None else strong_usd - cost_usd - router_usd
     return CostComparison(

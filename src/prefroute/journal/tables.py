@@ -46,6 +46,7 @@ requests = Table(
     Column("error", Text),
     Column("is_stream", Boolean, nullable=False),
     Column("tokens_in", BigInteger),
+    Column("tokens_cached", BigInteger),  # of `tokens_in`; NULL where the upstream did not say
     Column("tokens_out", BigInteger),
     Column("usage_source", Text),
     Column("cost_usd", Double),

@@ -71,11 +71,16 @@ def delete_requests(engine: Engine, request_ids: Iterable[str]) -> int:
     Returns:
         Number of requests that were there.
     """
-    ids, n = iter(request_ids), 0
-    while chunk := list(islice(ids, BATCH)):
-        n += _delete_found(engine, select(requests.c.request_id).where(requests.c.request_id.in_(chunk)))
-    _shrink_log(engine)
-    return n
+    ids, n_deleted = iter(request_ids), 0
+
+    def batch() -> int:
+        nonlocal n_deleted
+        chunk = list(islice(ids, BATCH))
+        n_deleted += _delete_found(engine, select(requests.c.request_id).where(requests.c.request_id.in_(chunk)))
+        return len(chunk)
+
+    _repeat(engine, batch, None)
+    return n_deleted
 
 
 def redact(engine: Engine, redaction: Redaction | None, progress: Progress | None = None) -> int:

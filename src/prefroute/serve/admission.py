@@ -1,7 +1,7 @@
 """Who may ask, for what, and how often: what stands between a request and the work for it.
 
 The door is `Admission`. Checks stand in one order: key, rights, rate, and (a place for it) money; route and model come
-when the body has been read. All state is of one process and in memory. It must not read bodies.
+when the body has been read. It must not read bodies.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import functools
 import ipaddress
 import math
-import time
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from prefroute.errors import ConfigError
 from prefroute.journal import Journal, Key, list_keys
 from prefroute.serve.call import Call
 from prefroute.serve.faults import Fault
+from prefroute.serve.rates import Rates
 
 __all__ = ["Admission", "is_loopback", "may", "may_ask", "permission_denied", "require_keys"]
 
@@ -71,25 +70,15 @@ class Admission:
     Args:
         journal: Holds the keys.
         host: Where the server listens; None for an application that is called in the process.
-        workers: Processes that share each key's limit, >= 1: each allows its part of it.
-        clock: Seconds of a monotonic clock.
+        rates: Counts requests; None for a count of this process alone.
 
     Raises:
         ConfigError: If the server can be reached from other machines and there is no key.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        host: str | None = None,
-        *,
-        workers: int = 1,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, journal: Journal, host: str | None = None, rates: Rates | None = None) -> None:
         self._keys = journal.keys
-        self._workers = workers
-        self._clock = clock
-        self._buckets: dict[str, _Bucket] = {}
+        self._rates = Rates() if rates is None else rates
         # Once there was a key, there always is one to show: revoking the last must not open the gate.
         self._needs_key = require_keys(bool(list_keys(journal.engine)), host)
         self._host = host
@@ -135,11 +124,7 @@ class Admission:
         """
         if key is None or key.requests_per_minute is None:
             return
-        per_minute = key.requests_per_minute / self._workers
-        bucket = self._buckets.get(key.key_id)
-        if bucket is None:
-            bucket = self._buckets[key.key_id] = _Bucket(per_minute, self._clock())
-        wait_s = bucket.take(self._clock())
+        wait_s = self._rates.take(key.key_id, key.requests_per_minute)
         if wait_s > 0:
             message = f"This key may ask {key.requests_per_minute} times a minute. Wait."
             retry = {"retry-after": str(min(60, max(1, math.ceil(wait_s))))}
@@ -153,26 +138,6 @@ def _names_this_machine(host: bytes) -> bool:
     except ValueError:
         return False
     return name is None or is_loopback(name)
-
-
-class _Bucket:
-    """Holds a minute's requests, refilled evenly; so nobody gets more than twice as many in any one minute."""
-
-    __slots__ = ("_at", "_most", "_per_s", "_tokens")
-
-    def __init__(self, per_minute: float, now: float) -> None:
-        self._per_s = per_minute / 60
-        self._most = self._tokens = max(1.0, per_minute)
-        self._at = now
-
-    def take(self, now: float) -> float:
-        """Take one; or else the seconds until there is one."""
-        self._tokens = min(self._most, self._tokens + (now - self._at) * self._per_s)
-        self._at = now
-        if self._tokens < 1:
-            return (1 - self._tokens) / self._per_s
-        self._tokens -= 1
-        return 0.0
 
 
 def may(key: Key | None, right: str) -> bool:

@@ -171,11 +171,12 @@ class Call:
         await self.begin(status, [(b"content-length", b"%d" % len(body)), *headers], content_type=content_type)
         await self.send(body, is_last=True)
 
-    async def refuse(self, fault: Fault) -> None:
-        """Send an error as the whole answer."""
+    async def refuse(self, fault: Fault, more: Headers = ()) -> None:
+        """Send an error as the whole answer, with more headers than its own."""
         self.error = fault.code
         body = fault.body()
         headers = [(name.encode(), value.encode()) for name, value in fault.headers.items()]
+        headers += more
         is_long = not self._is_body_read and self._says_long_body()
         if is_long and "connection" not in fault.headers:
             headers.append((b"connection", b"close"))  # cheaper than to read what nobody wants

@@ -92,7 +92,7 @@ class ModelCall:
         self._plan: Plan | None = None
         self._novelty: float | None = None
         self._answer: Answer | None = None
-        self._tokens_in = 0
+        self._conversation = Conversation()
 
     async def run(self) -> None:
         """From the intent to the last byte; every failure becomes an answer."""
@@ -131,6 +131,8 @@ class ModelCall:
             request_id=self._call.request_id,
         )
         self._row.model = answer.model
+        if answer.model != plan.chosen:
+            self._row.reason = "fallback"
         if answer.status == 200:
             self._state.planner.remember(plan, answer.model)
         if answer.body is not None:
@@ -154,8 +156,7 @@ class ModelCall:
             raise permission_denied(f"This key may not ask for {target.name!r}. See: GET /v1/models", "model")
         if target.route is not None and not self._kind.has_routes:
             raise bad_request("invalid_value", "Embeddings come from one model: name it, not a route.", "model")
-        conversation = read_conversation(self._body)
-        self._tokens_in = conversation.tokens_in
+        conversation = self._conversation = read_conversation(self._body)
         plan = await state.planner.plan(self._runtime, target, conversation, key_id=call.key_id)
         self._plan = plan
         self._note_plan(plan, conversation)
@@ -185,12 +186,13 @@ class ModelCall:
             await call.answer(answer.status, answer.body, self._headers())
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
-        """Who answered; for keys that may know it, why."""
+        """Who answered, or was chosen; for keys that may know it, why."""
         row = self._row
         named = {b"x-prefroute-model": row.model, b"x-prefroute-route": row.route}
         if may(self._call.key, "explain"):
             named[b"x-prefroute-win-rate"] = None if row.win_rate is None else f"{row.win_rate:.6f}"
             named[b"x-prefroute-reason"] = row.reason
+            named[b"x-prefroute-chosen"] = None if row.chosen == row.model else row.chosen
         return encoded(named)
 
     async def _finish(self, status: int, error: str | None = None) -> None:
@@ -201,20 +203,20 @@ class ModelCall:
         if answer is not None and error is not None:
             await answer.aclose()  # which also writes down how the attempt ended
         if answer is not None and answer.status == 200:
-            usage = answer.usage
-            row.tokens_in = self._tokens_in if usage.tokens_in is None else usage.tokens_in
-            row.tokens_out, row.usage_source = usage.tokens_out, usage.source
+            conversation = self._conversation
+            usage = answer.usage.with_prompt(conversation.tokens_in, conversation.text_tokens)
+            row.tokens_in, row.tokens_out, row.tokens_cached = usage.tokens_in, usage.tokens_out, usage.tokens_cached
+            row.usage_source = usage.source
             price = self._runtime.models[answer.model].price
-            if price is not None:
-                row.cost_usd = price.request_usd(row.tokens_in, row.tokens_out)
+            if price is not None and row.tokens_in is not None:
+                row.cost_usd = price.request_usd(row.tokens_in, row.tokens_out, row.tokens_cached or 0)
         elif answer is not None and error is None:
             row.error = self._call.error = "upstream_refused"
         try:
             await self._state.journal.finish(row)
         except JournalError as exc:
             if error is None and self._state.config.journal.on_failure == "refuse":
-                message = "The request cannot be recorded now, and so is not answered."
-                fault = overloaded(UNRECORDED, message, retry_after_s=5)
+                fault = _unrecorded(is_paid=answer is not None and answer.status == 200)
                 self._state.journal.refuse(row, self._call.status or fault.status)
                 raise fault from exc
 
@@ -227,7 +229,7 @@ class ModelCall:
             call.error = fault.code
             await call.send(fault.event(), is_last=True)
         else:
-            await call.refuse(fault)
+            await call.refuse(fault, self._headers())
 
     async def _interrupted(self, code: str) -> None:
         if code == "shutting_down":
@@ -235,6 +237,14 @@ class ModelCall:
             return
         await self._finish(_CLIENT_LEFT, code)
         self._call.status, self._call.error = _CLIENT_LEFT, code
+
+
+def _unrecorded(*, is_paid: bool) -> Fault:
+    if not is_paid:
+        return overloaded(UNRECORDED, "The request cannot be recorded now, and so is not answered.", retry_after_s=5)
+    # a client that repeats it by itself has every repeat paid for, and gets none of the answers
+    message = "A model answered, but that cannot be recorded now, and so the answer is not given. Ask again later."
+    return Fault(503, UNRECORDED, message, type_="server_error", headers={"x-should-retry": "false"})
 
 
 def _told(plan: Plan, novelty: float | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ too, and reported at once. Importing this module loads pydantic.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 _DEADLINES = Deadlines()
+_SECRET = re.compile(r"(key|token|secret|password|signature|sig|code)$", re.IGNORECASE)  # how such names end
 
 
 def _values(info: ValidationInfo, section: str) -> Mapping[str, Any]:
@@ -82,7 +84,12 @@ def _checked_url(url: str) -> str:
         Endpoint(url)
     except ConfigError as exc:
         raise ValueError(str(exc)) from exc
-    if is_forbidden(urlsplit(url).hostname or ""):
+    host = urlsplit(url).hostname or ""
+    try:
+        host.encode("idna")
+    except UnicodeError as exc:
+        raise ValueError("this host is no name that can be looked up. Write it as the provider does") from exc
+    if is_forbidden(host):
         raise ValueError("this is a link-local or metadata address, which could give away the machine's credentials")
     return url.rstrip("/")
 
@@ -91,6 +98,13 @@ def _only_a_reference(value: object) -> object:
     if isinstance(value, str) and not REFERENCE.fullmatch(_template(value)):
         raise ValueError("a key must not stand in the file. Write ${NAME} and set the environment variable NAME")
     return value
+
+
+def _no_written_secrets(query: object) -> object:
+    for name, value in query.items() if isinstance(query, dict) else ():
+        if _SECRET.search(str(name)) and isinstance(value, str) and not REFERENCE.fullmatch(_template(value)):
+            raise ValueError(f"{name!r} looks like a secret. Write ${{NAME}} and set the environment variable NAME")
+    return query
 
 
 def _checked_key(key: SecretStr) -> SecretStr:
@@ -191,13 +205,15 @@ class TimeoutsSection(Section):
 
     Attributes:
         connect_s: Until the connection stands.
-        first_token_s: Until the first content.
+        first_token_s: Until the first content of a stream.
+        answer_s: Until the first byte of an answer that is not streamed.
         idle_s: Between two pieces.
         total_s: For the whole attempt.
     """
 
     connect_s: _Seconds = _DEADLINES.connect_s
     first_token_s: _Seconds = _DEADLINES.first_token_s
+    answer_s: _Seconds = _DEADLINES.answer_s
     idle_s: _Seconds = _DEADLINES.idle_s
     total_s: _Seconds = _DEADLINES.total_s
 
@@ -210,10 +226,10 @@ class ModelSection(Section):
         model: What the endpoint calls it; the section's name where unsaid.
         api_key: `${NAME}`, never the key itself.
         key_header: Header that carries the key; `authorization` adds "Bearer".
-        query: Added to each request's URL.
+        query: Added to each request's URL; what is named like a secret is `${NAME}` too.
         usd_per_mtok_in: US dollars per million tokens read, >= 0.
         usd_per_mtok_out: US dollars per million tokens written, >= 0.
-        cached_share: Price of a token that the endpoint has cached, as a share of `usd_per_mtok_in`, in [0, 1].
+        cached_share: Price of a token from the endpoint's prompt cache, as a share of `usd_per_mtok_in`, in [0, 1].
         context_tokens: Longest prompt with its answer, tokens.
         capabilities: What it takes beyond text.
         timeouts: For each attempt.
@@ -223,7 +239,7 @@ class ModelSection(Section):
     model: str | None = Field(default=None, min_length=1)
     api_key: Annotated[SecretStr, BeforeValidator(_only_a_reference), AfterValidator(_checked_key)] | None = None
     key_header: Literal["authorization", "api-key", "x-api-key"] = "authorization"
-    query: dict[str, str] = Field(default_factory=dict, repr=False)
+    query: Annotated[dict[str, str], BeforeValidator(_no_written_secrets)] = Field(default_factory=dict, repr=False)
     usd_per_mtok_in: float | None = Field(default=None, ge=0)
     usd_per_mtok_out: float | None = Field(default=None, ge=0)
     cached_share: float = Field(default=0.25, ge=0, le=1)
@@ -368,5 +384,5 @@ def read_gateway(path: Path | str, *, with_keys: bool = True) -> ReadFile[Gatewa
         ConfigError: If the file cannot be read or anything in it is wrong; the message lists every problem with its
             file, line and key.
     """
-    needless = () if with_keys else ("api_key",)
+    needless = () if with_keys else ("api_key", "query")
     return read_file(path, GatewayConfig, starter="prefroute init --gateway", needless=needless)

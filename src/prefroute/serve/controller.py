@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import Counter
+import weakref
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -135,14 +136,14 @@ class Controller:
         """
         engine = self._started()
         answer = engine.submit(self._ask(engine, *self._named(router, threshold, body), body)).result()
-        return _chunks(engine, answer) if answer.body is None else _attributed(orjson.loads(answer.body))
+        return _Chunks(engine, answer) if answer.body is None else _attributed(orjson.loads(answer.body))
 
     async def acompletion(self, *, router: str | None = None, threshold: float | None = None, **body: Any) -> Any:
         """As `completion`, to be awaited; with `stream=True` it gives an asynchronous iterator."""
         engine = self._started()
         asked = engine.submit(self._ask(engine, *self._named(router, threshold, body), body))
         answer = await asyncio.wrap_future(asked)
-        return _achunks(engine, answer) if answer.body is None else _attributed(orjson.loads(answer.body))
+        return _AsyncChunks(engine, answer) if answer.body is None else _attributed(orjson.loads(answer.body))
 
     def route(self, prompt: str, router: str, threshold: float) -> str:
         """The model that a prompt goes to; none is called."""
@@ -233,7 +234,7 @@ class _Engine:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def let_go(self, answer: Answer) -> None:
-        """Close an answer without waiting: also from a generator that the interpreter finalises."""
+        """Close an answer without waiting: also where the interpreter finalises what held it."""
         with contextlib.suppress(RuntimeError):  # the loop has ended, and every connection with it
             self._loop.call_soon_threadsafe(lambda: self._loop.create_task(answer.aclose()))
 
@@ -242,23 +243,60 @@ class _Engine:
         self._thread.join()
 
 
-def _chunks(engine: _Engine, answer: Answer) -> Iterator[Json]:
-    events = answer.events()
-    try:
-        while chunks := engine.submit(_next(events)).result():
-            yield from chunks
-    finally:
-        engine.let_go(answer)
+class _Streamed:
+    """A streamed answer. Its connection ends with it: when it is closed, or when nobody holds it any more.
+
+    A generator would do for the first only: one that was never begun has no `finally` to run.
+    """
+
+    def __init__(self, engine: _Engine, answer: Answer) -> None:
+        self._engine = engine
+        self._events = answer.events()
+        self._read: deque[Json] = deque()
+        self._let_go = weakref.finalize(self, engine.let_go, answer)
+        self._let_go.atexit = False  # then the loop's thread has ended, and every connection with it
+
+    def _more(self) -> Future[list[Json]]:
+        return self._engine.submit(_next(self._events))
+
+    def _end(self) -> None:
+        self._read.clear()
+        self._let_go()
 
 
-async def _achunks(engine: _Engine, answer: Answer) -> AsyncIterator[Json]:
-    events = answer.events()
-    try:
-        while chunks := await asyncio.wrap_future(engine.submit(_next(events))):
-            for chunk in chunks:
-                yield chunk
-    finally:
-        engine.let_go(answer)
+class _Chunks(_Streamed, Iterator[Json]):
+    def __next__(self) -> Json:
+        if not self._read and self._let_go.alive:
+            try:
+                self._read.extend(self._more().result())
+            finally:
+                if not self._read:
+                    self._end()
+        if not self._read:
+            raise StopIteration
+        return self._read.popleft()
+
+    def close(self) -> None:
+        """No more is wanted."""
+        self._end()
+
+
+class _AsyncChunks(_Streamed, AsyncIterator[Json]):
+    async def __anext__(self) -> Json:
+        if not self._read and self._let_go.alive:
+            try:
+                chunks = await asyncio.wrap_future(self._more())
+                self._read.extend(chunks)
+            finally:
+                if not self._read:
+                    self._end()
+        if not self._read:
+            raise StopAsyncIteration
+        return self._read.popleft()
+
+    async def aclose(self) -> None:
+        """No more is wanted."""
+        self._end()
 
 
 async def _next(events: AsyncIterator[bytes]) -> list[Json]:

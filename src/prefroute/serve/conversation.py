@@ -80,6 +80,7 @@ class Conversation:
         text: What is scored, at most `TEXT_CHARS` characters; empty where no turn has text.
         needs: Of `prefroute.serve.runtime.CAPABILITIES`.
         tokens_in: Estimate of the tokens that a model reads.
+        text_tokens: Of these, what stands for text and token numbers; pictures and their like are a guess.
         max_tokens_out: The longest answer that the request allows, tokens; None where it does not say.
         prefix_key: The same for all requests of one conversation; None for a request without user text, or too short
             for prompt caches.
@@ -89,6 +90,7 @@ class Conversation:
     text: str = ""
     needs: frozenset[str] = frozenset()
     tokens_in: int = 0
+    text_tokens: int = 0
     max_tokens_out: int | None = None
     prefix_key: bytes | None = None
     n_turns: int = 0
@@ -100,31 +102,32 @@ class Conversation:
 
 
 def read_conversation(body: Mapping[str, Any]) -> Conversation:
-    r"""The conversation in the body of a chat or completions request.
+    r"""The conversation in the body of a request.
 
     Args:
-        body: JSON values with `messages` or `prompt`.
+        body: JSON values with `messages`, `prompt` or `input`. An input for embeddings is counted only.
 
     Example:
         >>> system, user = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2 + 2?"}
         >>> read_conversation({"messages": [system, user]}).text
         'What is 2 + 2?\n\nBe brief.'
     """
-    messages = body.get("messages")
+    messages, prompt, embedded = (body.get(name) for name in ("messages", "prompt", "input"))
     if not isinstance(messages, list):
-        messages = [{"role": "user", "content": text} for text in _prompts(body.get("prompt"))]
+        messages = [{"role": "user", "content": text} for text in _texts(prompt)]
     reading = _Reading()
     for message in messages:
         if isinstance(message, Mapping):
             reading.add(message)
-    n_tokens = reading.n_bytes // _BYTES_PER_TOKEN + reading.n_tokens
-    for name in ("tools", "functions", "response_format"):
-        if body.get(name):
-            n_tokens += _json_bytes(body[name]) // _BYTES_PER_TOKEN
+    n_bytes = reading.n_bytes + sum(map(_utf8_bytes, _texts(embedded)))
+    n_bytes += sum(_json_bytes(body[name]) for name in ("tools", "functions", "response_format") if body.get(name))
+    text_tokens = n_bytes // _BYTES_PER_TOKEN + _n_token_numbers(prompt) + _n_token_numbers(embedded)
+    n_tokens = text_tokens + reading.n_tokens
     return Conversation(
         text=_scored(reading.user, reading.system),
         needs=read_needs(body, reading.part_types, has_tool_turns=reading.has_tool_turns),
         tokens_in=n_tokens,
+        text_tokens=text_tokens,
         max_tokens_out=_max_tokens(body),
         prefix_key=_prefix_key(reading.system, reading.user) if n_tokens >= FEWEST_TOKENS else None,
         n_turns=len(reading.user),
@@ -176,11 +179,20 @@ class _Reading:
         return "\n".join(texts)
 
 
-def _prompts(prompt: Any) -> Iterable[str]:
-    """The texts of a completions request; token numbers are left alone."""
-    if isinstance(prompt, str):
-        return [prompt]
-    return [text for text in prompt if isinstance(text, str)] if isinstance(prompt, list) else []
+def _texts(given: Any) -> Iterable[str]:
+    """The texts of a `prompt` or `input`, which is one or several of them; token numbers are left alone."""
+    if isinstance(given, str):
+        return [given]
+    return [text for text in given if isinstance(text, str)] if isinstance(given, list) else []
+
+
+def _n_token_numbers(given: Any) -> int:
+    """How many tokens a `prompt` or `input` holds as numbers: in one list, or in several."""
+    if not isinstance(given, list) or not given:
+        return 0
+    if isinstance(given[0], int):
+        return len(given)
+    return sum(len(part) for part in given if isinstance(part, list))
 
 
 def _scored(user: Sequence[str], system: Sequence[str]) -> str:

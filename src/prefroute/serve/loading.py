@@ -9,9 +9,7 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import orjson
 
 from prefroute.checkpoint import Checkpoint, open_checkpoint
@@ -96,7 +94,13 @@ def _model(name: str, section: ModelSection) -> Model:
         headers[section.key_header] = f"Bearer {key}" if section.key_header == _BEARER else key
     price = None
     if section.usd_per_mtok_in is not None and section.usd_per_mtok_out is not None:
-        price = Price(section.usd_per_mtok_in, section.usd_per_mtok_out, as_of="", source="configuration")
+        price = Price(
+            section.usd_per_mtok_in,
+            section.usd_per_mtok_out,
+            as_of="",
+            source="configuration",
+            cached_share=section.cached_share,
+        )
     return Model(
         name=name,
         upstream_name=section.model or name,
@@ -104,7 +108,6 @@ def _model(name: str, section: ModelSection) -> Model:
         headers=headers,
         query=tuple(section.query.items()),
         price=price,
-        cached_share=section.cached_share,
         context_tokens=section.context_tokens,
         capabilities=frozenset(section.capabilities),
         deadlines=Deadlines(**section.timeouts.model_dump()),
@@ -175,7 +178,13 @@ def _policy(section: PolicySection | None, checkpoint: Checkpoint) -> Policy:
     assert section.strong_share is not None
     if section.prompts is not None:
         return _chosen_on(section.prompts, section.strong_share, checkpoint.router)
-    return _tabled(section.strong_share, checkpoint.manifest.get("metrics", {}))
+    ready = checkpoint.ready_threshold(section.strong_share)
+    if ready is None:
+        raise ConfigError(
+            "the checkpoint has no table of thresholds. Add `prompts: FILE` with prompts of your own, from which the "
+            "threshold for `strong_share` is chosen, or set `threshold`"
+        )
+    return ready
 
 
 def _chosen_on(file: Path, strong_share: float, router: Router) -> Threshold:
@@ -184,22 +193,6 @@ def _chosen_on(file: Path, strong_share: float, router: Router) -> Threshold:
     from prefroute.data import read_prompts
 
     return calibrate(router, list(read_prompts(str(file))), strong_share=strong_share, n_boot=1).policy
-
-
-def _tabled(strong_share: float, metrics: Mapping[str, Any]) -> Threshold:
-    """The threshold for a share from the checkpoint's own table, between its shares on a straight line."""
-    table = metrics.get("thresholds")
-    if not isinstance(table, Mapping) or not table:
-        raise ConfigError(
-            "the checkpoint has no table of thresholds. Add `prompts: FILE` with prompts of your own, from which the "
-            "threshold for `strong_share` is chosen, or set `threshold`"
-        )
-    try:
-        points = sorted((float(share), float(alpha)) for share, alpha in table.items())
-        shares, alphas = zip(*[(0.0, 1.0), *points, (1.0, 0.0)], strict=True)
-        return Threshold(float(np.interp(strong_share, shares, alphas)))
-    except (TypeError, ValueError) as exc:
-        raise ConfigError("the checkpoint's table of thresholds is no table of numbers. Train it again") from exc
 
 
 def _check_pool(candidates: tuple[str, ...], router: Router, are_priced: bool) -> None:

@@ -6,6 +6,7 @@ loop. A line never holds text of a prompt, a key, or the message of an unexpecte
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -73,8 +74,9 @@ class Lines(logging.Handler):
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not lines:
             return
+        written = b"".join(map(self._line, lines))
         try:
-            self._stream.write(b"".join(map(self._line, lines)))
+            self._stream.write(written)
             self._stream.flush()
         except (OSError, ValueError):  # nobody reads any more
             self._waiting.clear()
@@ -83,10 +85,9 @@ class Lines(logging.Handler):
         at = datetime.fromtimestamp(values.pop("at"), UTC).isoformat(timespec="milliseconds")
         if self._form == "json":
             # JSON escapes line ends and escape characters: no value can forge a line
-            return orjson.dumps({"at": at, **values}, default=str) + b"\n"
-        return (
-            f"{at} {' '.join(_worded(name, value) for name, value in values.items() if value is not None)}\n".encode()
-        )
+            return _json({"at": at, **values}) + b"\n"
+        words = [_worded(name, value) for name, value in values.items() if value is not None]
+        return f"{at} {' '.join(words)}\n".encode()
 
 
 def stack(exc: BaseException) -> list[str]:
@@ -96,6 +97,13 @@ def stack(exc: BaseException) -> list[str]:
 
 
 def _worded(name: str, value: Any) -> str:
-    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    text = value if isinstance(value, str) else _json(value).decode()
     clean = text.encode("unicode_escape").decode() if not text.isprintable() else text
     return clean if name in ("level", "message") else f"{name}={clean}"
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, default=str)
+    except TypeError:  # text that UTF-8 has no bytes for, as in the name of a file; this one is slower, and takes it
+        return json.dumps(value, default=str).encode()

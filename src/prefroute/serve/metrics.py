@@ -47,7 +47,10 @@ class Metrics:
         self._decisions = counter("decisions", "Why a model was chosen.", "route", "reason")
         self._attempts = counter("attempts", "Tries at upstreams.", "model", "outcome")
         self._tokens = counter("tokens", "Tokens read and written.", "model", "direction")
+        self._cached = counter("cached_tokens", "Of the tokens read, those from the upstream's prompt cache.", "model")
         self._cost = counter("cost_usd", "Cost at the configured prices.", "model")
+        self._estimated = counter("estimated_requests", "Requests whose tokens are our estimate.", "model")
+        self._estimated_cost = counter("estimated_cost_usd", "Of the cost, what rests on estimates.", "model")
         self._latency = histogram("request", "First byte in to last byte out.", _LATENCY_S, "endpoint")
         self._first = histogram("first_token", "First byte in to first content out.", _LATENCY_S, "endpoint")
         self._scoring = histogram("scoring", "Wait for a score.", _SCORING_S, "route")
@@ -67,6 +70,7 @@ class Metrics:
             registry=own,
             multiprocess_mode="livesum",
         )
+        self._models: set[str] = set()  # all that this gauge ever had: files of several workers cannot lose one
 
     def count(self, row: RequestRow) -> None:
         """Count a request that is over.
@@ -80,18 +84,26 @@ class Metrics:
             self._decisions(route, row.reason).inc()
         for attempt in row.attempts:
             self._attempts(attempt.model, attempt.outcome).inc()
-        if row.tokens_in:
-            self._tokens(model, "in").inc(row.tokens_in)
-        if row.tokens_out:
-            self._tokens(model, "out").inc(row.tokens_out)
-        if row.cost_usd:
-            self._cost(model).inc(row.cost_usd)
+        self._count_usage(row, model)
         if row.latency_s is not None:
             self._latency(row.endpoint).observe(row.latency_s)
         if row.first_token_s is not None:
             self._first(row.endpoint).observe(row.first_token_s)
         if row.scoring_s is not None:
             self._scoring(route).observe(row.scoring_s)
+
+    def _count_usage(self, row: RequestRow, model: str) -> None:
+        if row.tokens_in:
+            self._tokens(model, "in").inc(row.tokens_in)
+        if row.tokens_out:
+            self._tokens(model, "out").inc(row.tokens_out)
+        if row.tokens_cached:
+            self._cached(model).inc(row.tokens_cached)
+        if row.cost_usd:
+            self._cost(model).inc(row.cost_usd)
+        if row.usage_source == "estimate":
+            self._estimated(model).inc()
+            self._estimated_cost(model).inc(row.cost_usd or 0)
 
     def refused(self, endpoint: str, status: int) -> None:
         """Count a request that was refused before it was anybody's.
@@ -107,12 +119,13 @@ class Metrics:
 
         Args:
             gauges: Values of `in_flight`, `journal_waiting`, `journal_lost` and `reload_failed`.
-            is_open: Whether each model is left alone.
+            is_open: Whether each model of now is left alone.
         """
         for name, value in gauges.items():
             self._gauges[name].set(value)
-        for model, value in is_open.items():
-            self._open.labels(model).set(value)
+        self._models |= is_open.keys()
+        for model in self._models:  # one that a reload took away is left alone no more
+            self._open.labels(model).set(is_open.get(model, False))
 
     def page(self) -> bytes:
         """The text that Prometheus reads, of all workers."""

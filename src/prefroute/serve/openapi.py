@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from prefroute import __version__
-from prefroute.serve.wire import ROLES
+from prefroute.serve.wire import NEED_CONTENT
 
 __all__ = ["DOCUMENT"]
 
@@ -74,9 +74,9 @@ _CONTENT = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"$ref": "#
 _SETTINGS = {
     "n": _optional(type="integer", minimum=1, maximum=128),
     "stream": _optional(type="boolean"),
-    "temperature": _optional(type="number", minimum=0, maximum=2),
-    "top_p": _optional(type="number", minimum=0, maximum=1),
-    "max_tokens": _optional(type="integer", minimum=0, maximum=2**31 - 1),
+    "temperature": _optional(type="number"),
+    "top_p": _optional(type="number"),
+    "max_tokens": _optional(type="integer", minimum=-1, maximum=2**31 - 1),
     "stop": _optional(anyOf=[{"type": "string"}, {"type": "array"}]),
 }
 
@@ -94,8 +94,12 @@ _SCHEMAS: dict[str, Any] = {
     ),
     "Message": {
         "anyOf": [
-            _object(["role", "content"], role={"type": "string", "enum": sorted(ROLES)}, content=_CONTENT),
-            _object(["role"], role={"type": "string", "const": "assistant"}, content=_optional(**_CONTENT)),
+            _object(["role", "content"], role={"type": "string"}, content=_CONTENT),
+            _object(
+                ["role"],
+                role={"type": "string", "not": {"enum": sorted(NEED_CONTENT)}},
+                content=_optional(**_CONTENT),
+            ),
         ]
     },
     "Part": {
@@ -108,7 +112,7 @@ _SCHEMAS: dict[str, Any] = {
         ["model", "messages"],
         model=_NAME,
         messages={"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Message"}},
-        max_completion_tokens=_optional(type="integer", minimum=1, maximum=2**31 - 1),
+        max_completion_tokens=_optional(type="integer", minimum=-1, maximum=2**31 - 1),
         tools=_optional(type="array", items={"type": "object"}),
         tool_choice=_optional(anyOf=[{"type": "string"}, {"type": "object"}]),
         response_format=_optional(type="object"),

@@ -26,6 +26,7 @@ from prefroute.serve.stickiness import WarmPrefixes, request_usd
 
 __all__ = ["Plan", "Planner", "Target", "resolve"]
 
+_MARGIN = 4  # code, digits and some scripts take more tokens than estimated: a quarter more is reckoned with
 _LONGEST_NAME = 200  # of a route or model; comparing a longer one with each would take long
 
 
@@ -288,13 +289,20 @@ class _Request:
         self.route = route
         self.conversation = conversation
         self.key = key  # of the conversation, where prompt caches matter
-        self.capable = tuple([name for name in route.candidates if self._can_take(name)])
+        self.n_tokens = conversation.n_tokens + conversation.tokens_in // _MARGIN
+        self.capable = self._those_who_can()
+        if not self.capable:  # the margin is a precaution: who may have room is better than nobody
+            self.n_tokens = conversation.n_tokens
+            self.capable = self._those_who_can()
         if not self.capable:
             models = [runtime.models[name] for name in route.candidates]
             raise unsupported(route.name, models, conversation.needs, conversation.n_tokens)
 
+    def _those_who_can(self) -> tuple[str, ...]:
+        return tuple([name for name in self.route.candidates if self._can_take(name)])
+
     def _can_take(self, name: str) -> bool:
-        return can_take(self.runtime.models[name], self.conversation.needs, self.conversation.n_tokens)
+        return can_take(self.runtime.models[name], self.conversation.needs, self.n_tokens)
 
     def usd(self, name: str, warm_tokens: int = 0) -> float:
         conversation = self.conversation

@@ -28,13 +28,16 @@ class Deadlines:
 
     Attributes:
         connect_s: Until the connection stands, TLS included.
-        first_token_s: From the request to the first byte of content (of the body, where it does not stream).
+        first_token_s: Of a stream: from the request to the first content.
+        answer_s: Of an answer that is not streamed: from the request to its first byte, which comes when most models
+            have written all of it.
         idle_s: Between two pieces of a stream or body.
         total_s: For the whole attempt.
     """
 
     connect_s: float = 5.0
     first_token_s: float = 60.0
+    answer_s: float = 300.0
     idle_s: float = 30.0
     total_s: float = 600.0
 
@@ -50,8 +53,6 @@ class Model:
         headers: The key's header among them; never shown.
         query: Query of each request, such as `(("api-version", "2024-10-21"),)`.
         price: US dollars per million tokens; None where it is not known.
-        cached_share: What a token read from the upstream's prompt cache costs, as a share of `usd_per_mtok_in`, in
-            [0, 1].
         context_tokens: Longest prompt with its answer, tokens; None where there is no known limit.
         capabilities: Of `CAPABILITIES`.
         deadlines: For each attempt.
@@ -63,7 +64,6 @@ class Model:
     headers: Mapping[str, str] = field(repr=False)
     query: tuple[tuple[str, str], ...] = ()
     price: Price | None = None
-    cached_share: float = 0.25
     context_tokens: int | None = None
     capabilities: frozenset[str] = frozenset()
     deadlines: Deadlines = Deadlines()

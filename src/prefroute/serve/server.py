@@ -29,6 +29,7 @@ from prefroute.serve.logs import Lines
 from prefroute.serve.metrics import Metrics
 from prefroute.serve.planner import Planner
 from prefroute.serve.protocol import protocol_class
+from prefroute.serve.rates import Rates
 from prefroute.serve.reload import Reloader
 from prefroute.serve.runtime import Runtime
 from prefroute.serve.tracing import Trace, open_tracing
@@ -97,7 +98,7 @@ def serve_on(
     config: GatewayConfig,
     runtime: Runtime,
     *,
-    shared_metrics: str | None = None,
+    shared: str | None = None,
     parent: int | None = None,
 ) -> None:
     """Serve on a socket until told to stop; one worker.
@@ -107,14 +108,14 @@ def serve_on(
         path: As for `run`.
         config: As for `run`.
         runtime: As for `run`.
-        shared_metrics: Folder of the values of all workers.
+        shared: Folder of what all workers count together; None where there is one worker.
         parent: File descriptor that becomes readable when the supervisor has ended.
     """
     with Lines(config.server.log) as lines:
         _log_to(lines)
         worker = _Worker(sock, path, config, runtime, lines)
         with open_tracing() as trace, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(worker.serve(shared_metrics, parent, trace))
+            runner.run(worker.serve(shared, parent, trace))
 
 
 def _log_to(lines: Lines) -> None:
@@ -145,7 +146,7 @@ async def open_gateway(
     runtime: Runtime,
     *,
     host: str | None = None,
-    metrics: Metrics | None = None,
+    shared: str | None = None,
     lines: Lines | None = None,
 ) -> AsyncIterator[Gateway]:
     """The application with its parts, which are closed at the end.
@@ -154,21 +155,21 @@ async def open_gateway(
         config: What is served.
         runtime: The same, ready for use.
         host: Where it will listen; None for within this process only.
-        metrics: None for new ones.
+        shared: As for `serve_on`.
         lines: Where the log goes; None for nowhere.
     """
     written = config.journal
     storing = Storing(
         prompts=written.store_prompts, embeddings=written.store_embeddings, redaction=Redaction(written.redact)
     )
+    upstreams = Upstreams(runtime.models)  # before the journal: it may fail, and holds nothing open yet
     journal = await asyncio.to_thread(open_journal, written.url, storing=storing, retention_days=written.retention_days)
-    upstreams = Upstreams(runtime.models)
     try:
         planner = Planner()
         await asyncio.to_thread(planner.prepare, runtime)
-        admission = Admission(journal, host, workers=config.server.workers)
+        admission = Admission(journal, host, Rates(None if shared is None else Path(shared)))
         log_request = (lambda values: None) if lines is None else lines.request
-        yield Gateway(config, runtime, journal, upstreams, planner, admission, metrics, log_request)
+        yield Gateway(config, runtime, journal, upstreams, planner, admission, Metrics(shared), log_request)
     finally:
         await upstreams.close()
         await asyncio.to_thread(journal.close)
@@ -186,7 +187,7 @@ class _Worker:
         self._state = ServerState()
         self._stop_signals = 0
 
-    async def serve(self, shared_metrics: str | None, parent: int | None, trace: Trace | None) -> None:
+    async def serve(self, shared: str | None, parent: int | None, trace: Trace | None) -> None:
         """Until a signal, or the end of the supervisor."""
         config, runtime = self._config, self._runtime
         loop = asyncio.get_running_loop()
@@ -195,9 +196,7 @@ class _Worker:
         if parent is not None:
             loop.add_reader(parent, stop.set)
         host = config.server.host
-        async with open_gateway(
-            config, runtime, host=host, metrics=Metrics(shared_metrics), lines=self._lines
-        ) as gateway:
+        async with open_gateway(config, runtime, host=host, shared=shared, lines=self._lines) as gateway:
             reloader = Reloader(self._path, config, runtime, gateway.swap, prepare=gateway.state.planner.prepare)
             gateway.state.trace = trace
             gateway.state.reload_error = lambda: reloader.error

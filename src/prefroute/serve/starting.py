@@ -45,7 +45,7 @@ models:
     # cached_share: 0.25            # price of a cached token as a share of usd_per_mtok_in
     context_tokens: 1000000
     capabilities: [tools, images, json_schema]
-    # timeouts: {connect_s: 5, first_token_s: 60, idle_s: 30, total_s: 600}
+    # timeouts: {connect_s: 5, first_token_s: 60, answer_s: 300, idle_s: 30, total_s: 600}
   small:
     base_url: https://api.openai.com/v1
     model: gpt-4.1-nano

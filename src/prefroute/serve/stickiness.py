@@ -62,8 +62,8 @@ class WarmPrefixes:
 def request_usd(model: Model, tokens_in: int, max_tokens_out: int | None, warm_tokens: int = 0) -> float:
     """What one request to a model costs, US dollars.
 
-    (tokens_in - (1 - cached_share) * warm) * price_in + tokens_out * price_out, where tokens_out is the stated mean of
-    `prefroute.prices`, or the most that the request allows where that is less.
+    The length of the answer is not known yet: it is the stated mean of `prefroute.prices`, or the most that the request
+    allows where that is less.
 
     Args:
         model: Has a price.
@@ -73,11 +73,10 @@ def request_usd(model: Model, tokens_in: int, max_tokens_out: int | None, warm_t
 
     Example:
         >>> from prefroute.prices import Price
-        >>> model = Model("big", "big", "http://127.0.0.1/v1", {}, price=Price(10, 30, "", ""), cached_share=0.1)
+        >>> model = Model("big", "big", "http://127.0.0.1/v1", {}, price=Price(10, 30, "", "", 0.1))
         >>> round(request_usd(model, 10_000, 100), 4), round(request_usd(model, 10_000, 100, warm_tokens=9_000), 4)
         (0.103, 0.022)
     """
     assert model.price is not None
-    warm = min(warm_tokens, tokens_in)
     tokens_out = MEAN_TOKENS_OUT if max_tokens_out is None else min(MEAN_TOKENS_OUT, max_tokens_out)
-    return model.price.request_usd(tokens_in - (1 - model.cached_share) * warm, tokens_out)
+    return model.price.request_usd(tokens_in, tokens_out, min(warm_tokens, tokens_in))

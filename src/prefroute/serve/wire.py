@@ -20,12 +20,12 @@ __all__ = ["Body", "check_chat", "check_completions", "check_embeddings", "check
 
 Body: TypeAlias = dict[str, Any]
 
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+NEED_CONTENT = frozenset({"developer", "system", "tool", "user"})
+"""Roles that no model takes without content. Others may be a call of tools only, or of a model's own making."""
 
 # Clients of other gateways steer them with these. Sent on, they would reach a model that does not know them; obeyed,
 # they would let a client choose where its request goes.
 _RESERVED = frozenset({"api_base", "base_url", "api_key", "fallbacks", "mock_response"})
-_RESERVED_PREFIX = "router_"
 
 _LONG_BYTES = 256 * 1024
 _DEEPEST = 250
@@ -160,7 +160,7 @@ def _check_fields(body: Body) -> None:
         if check is not None:
             if value is not None:
                 check(name, value)
-        elif name in _RESERVED or name.startswith(_RESERVED_PREFIX):
+        elif name in _RESERVED:
             raise bad_request("invalid_value", f"`{name}` is not a client's to set here. Leave it out.", name)
     if body.get("stream_options") is not None and not body.get("stream"):
         raise bad_request("invalid_value", "`stream_options` goes with `stream: true` only.", "stream_options")
@@ -174,15 +174,13 @@ def _check_message(message: object, path: str) -> None:
         raise _missing(f"{path}.role")
     if not isinstance(role, str):
         raise _wrong_type(f"{path}.role", "a string", role)
-    if role not in ROLES:
-        raise bad_request("invalid_value", f"`{path}.role` must be one of {', '.join(sorted(ROLES))}.", f"{path}.role")
     content = message.get("content")
     if isinstance(content, str):
         return
     if isinstance(content, list):
         for i, part in enumerate(content):
             _check_part(part, f"{path}.content.{i}")
-    elif content is not None or role != "assistant":  # an assistant's turn may be a call of tools only
+    elif content is not None or role in NEED_CONTENT:
         raise _wrong_type(f"{path}.content", "a string or an array", content)
 
 
@@ -240,16 +238,6 @@ def _whole(low: int, high: int) -> Callable[[str, Any], None]:
     return check
 
 
-def _number(low: float, high: float) -> Callable[[str, Any], None]:
-    def check(name: str, value: Any) -> None:
-        if not _is_number(value):
-            raise _wrong_type(name, "a number", value)
-        if not low <= value <= high:
-            raise bad_request("invalid_value", f"`{name}` must be from {low:g} to {high:g}, got {value:g}.", name)
-
-    return check
-
-
 def _objects(name: str, value: Any) -> None:
     if not isinstance(value, list):
         raise _wrong_type(name, "an array", value)
@@ -260,34 +248,36 @@ def _objects(name: str, value: Any) -> None:
 
 def _logprobs(name: str, value: Any) -> None:
     if type(value) is not bool:  # a number in the older API
-        _whole(0, 20)(name, value)
+        _tokens(name, value)
 
 
 _boolean, _object = _instance("a boolean", bool), _instance("an object", dict)
+_number = _instance("a number", int, float, orjson.Fragment)  # the last is a whole number of more than 64 bits
+_tokens = _whole(-1, _MOST_TOKENS)  # -1 is "as many as there are" to several servers
 _choice = _instance("a string or an object", str, dict)
 
 # Null counts as not said.
 _FIELDS: Mapping[str, Callable[[str, Any], None]] = {
-    "frequency_penalty": _number(-2, 2),
+    "frequency_penalty": _number,
     "function_call": _choice,
     "functions": _objects,
     "logit_bias": _object,
     "logprobs": _logprobs,
-    "max_completion_tokens": _whole(1, _MOST_TOKENS),
-    "max_tokens": _whole(0, _MOST_TOKENS),
+    "max_completion_tokens": _tokens,
+    "max_tokens": _tokens,
     "metadata": _object,
     "modalities": _instance("an array", list),
     "n": _whole(1, _MOST_CHOICES),
     "parallel_tool_calls": _boolean,
-    "presence_penalty": _number(-2, 2),
+    "presence_penalty": _number,
     "response_format": _object,
     "stop": _instance("a string or an array", str, list),
     "stream": _boolean,
     "stream_options": _object,
-    "temperature": _number(0, 2),
+    "temperature": _number,
     "tool_choice": _choice,
     "tools": _objects,
-    "top_logprobs": _whole(0, 20),
-    "top_p": _number(0, 1),
+    "top_logprobs": _tokens,
+    "top_p": _number,
     "user": _instance("a string", str),
 }

@@ -57,7 +57,7 @@ def supervise(path: Path, config: GatewayConfig, sock: socket.socket) -> None:
         require_keys(bool(list_keys(engine)), config.server.host)
     finally:
         engine.dispose()
-    shared = tempfile.mkdtemp(prefix="prefroute-metrics-")
+    shared = tempfile.mkdtemp(prefix="prefroute-workers-")
     share_metrics(shared)
     try:
         with Lines(config.server.log) as lines:
@@ -122,6 +122,8 @@ class _Supervisor:
         with _held_back():
             slot.process.start()
         slot.started = now
+        if self._is_stopping:  # told so meanwhile, when there was nobody yet to pass it on to
+            slot.process.terminate()
 
     def _bury(self, slot: _Slot, now: float) -> None:
         from prometheus_client.multiprocess import mark_process_dead
@@ -168,7 +170,7 @@ def _work(path: Path, server: dict[str, Any], sock: socket.socket, shared: str) 
     try:
         config, runtime = load_runtime(path)
         config = config.model_copy(update={"server": config.server.model_copy(update=server)})
-        serve_on(sock, path, config, runtime, shared_metrics=shared, parent=parent.sentinel)
+        serve_on(sock, path, config, runtime, shared=shared, parent=parent.sentinel)
     except PrefrouteError as exc:
         sys.stderr.write(f"prefroute: error: {exc}\n")
         sys.exit(exc.exit_code)

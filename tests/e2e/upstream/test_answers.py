@@ -15,6 +15,8 @@ from tests.servers.faulty_upstream import HELLO, completion, event, stream, whol
 
 from prefroute.serve.runtime import Deadlines
 from prefroute.serve.upstream import DONE, Upstreams
+from prefroute.serve.upstream.exchange import Target, origin_of
+from prefroute.serve.upstream.pool import Pool
 
 
 def test_only_our_own_headers_go_upstream_and_only_the_model_is_replaced(good):
@@ -28,6 +30,14 @@ def test_only_our_own_headers_go_upstream_and_only_the_model_is_replaced(good):
         *("host", "user-agent", "content-type", "accept", "accept-encoding", "authorization", "content-length"),
     }
     assert request.headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_host_that_is_not_ascii_is_named_as_its_registry_does_with_the_port_behind_it():
+    model = model_of("good", "http://b\xfccher:8080/v1")
+
+    sent = Target(model, Pool(origin_of(model), None)).request("x", b"{}", is_stream=False, request_id=None)
+
+    assert b"\r\nhost: xn--bcher-kva:8080\r\n" in sent
 
 
 def test_a_request_of_a_megabyte_arrives_whole(good):
@@ -119,7 +129,8 @@ def test_a_long_answer_with_a_picture_is_handed_on_as_it_came(bad):
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_a_long_answer_of_embeddings_is_checked_at_its_edges(bad, is_cut):
     rows = [{"object": "embedding", "index": i, "embedding": [0.25] * 500} for i in range(400)]
-    body = {"object": "list", "data": rows, "model": "m", "usage": {"prompt_tokens": 800, "total_tokens": 800}}
+    usage = {"prompt_tokens": 800, "prompt_tokens_details": {"cached_tokens": 0}, "total_tokens": 800}
+    body = {"object": "list", "data": rows, "model": "m", "usage": usage}
     content = json.dumps(body).encode()
     bad.always(whole(200, content[:-100] if is_cut else content))
 

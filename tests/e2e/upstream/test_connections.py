@@ -15,6 +15,7 @@ from tests.servers.asking import BODY, ask, asked, model_of
 from tests.servers.faulty_upstream import CLOSE, HELLO, RESET, STALL, FaultyUpstream, completion, stream, whole
 
 from prefroute.journal import AttemptRow
+from prefroute.serve.faults import Fault
 from prefroute.serve.runtime import Deadlines
 from prefroute.serve.upstream import Upstreams
 
@@ -67,6 +68,36 @@ def test_a_connection_closed_while_idle_costs_one_request_nothing(bad):
 
     assert (first.text, second.text, third.text) == ("one", "Hello", "Hello")
     assert third.outcomes == ["ok"]
+
+
+def test_a_connection_that_stood_idle_for_a_minute_is_not_trusted_with_a_request(bad):
+    bad.does(whole(200, completion("one")), 60.0)  # it stays open, and nobody reads what comes
+
+    async def main():
+        upstreams = Upstreams({"bad": model_of("bad", bad.base_url)})
+        await ask(upstreams, "bad")
+        (idle,) = upstreams._targets["bad"].pool._idle
+        idle.idle_since -= 61
+        second = await ask(upstreams, "bad")
+        await upstreams.close()
+        return second.text, idle.is_open
+
+    assert uvloop.run(main()) == ("Hello", False)
+
+
+def test_closing_ends_connections_to_origins_that_a_reload_took_away_too(bad):
+    bad.does(*stream(*HELLO[:2], ends=False), STALL)
+
+    async def main():
+        upstreams = Upstreams({"patient": model_of("patient", bad.base_url, Deadlines())})
+        answer = await upstreams.send(["patient"], "chat/completions", BODY, is_stream=True, attempts=[])
+        upstreams.replace({})
+        await upstreams.close()
+        with pytest.raises(Fault):
+            async with asyncio.timeout(10):
+                [piece async for piece in answer.events()]
+
+    uvloop.run(main())
 
 
 def test_connections_are_kept_for_the_next_request(good):

@@ -1,6 +1,7 @@
 """Who serves: dead processes are told from slow ones, and corrected when that was wrong."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -78,16 +79,45 @@ def test_a_process_that_beats_lives_however_long(engine, rows_of, beat, clock):
     assert running(engine, rows_of) == {"of-far": None}
 
 
-@pytest.mark.parametrize("pid", ["gone", "own"])
-def test_a_process_of_this_host_whose_id_is_gone_is_dead_at_once(engine, rows_of, beat, pid):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
+@pytest.fixture
+def gone():
+    """A process id that nobody has."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no telling")
+def test_a_process_of_this_host_whose_id_is_gone_is_dead_at_once(engine, rows_of, beat, gone):
     roll = Roll()
-    add(engine, "before", host=roll._host, pid=os.getpid() if pid == "own" else gone.pid)
+    add(engine, "before", host=roll._host, pid=gone)
 
     beat(roll)
 
     assert running(engine, rows_of) == {"of-before": "interrupted"}
+
+
+@pytest.mark.parametrize("name", ["{host}", "{host} another-boot pid:[4026531836]"])
+def test_a_container_with_the_name_of_this_one_is_not_judged_by_its_process_id(engine, rows_of, beat, gone, name):
+    add(engine, "twin", host=name.format(host=socket.gethostname()), pid=gone)
+
+    beat(Roll())
+
+    assert running(engine, rows_of) == {"of-twin": None}
+
+
+def test_two_journals_of_one_process_leave_each_others_requests_alone(engine, rows_of, beat):
+    first, second = Roll(), Roll()
+    beat(first)
+    with engine.begin() as connection:
+        row = RequestRow("runs", 1e9, "chat")
+        write_rows(connection, [], [row], instance=first.instance, storing=Storing())
+
+    beat(second)
+    beat(first)
+
+    assert running(engine, rows_of) == {"runs": None}
+    assert {row["instance"] for row in rows_of(engine, instances)} == {first.instance, second.instance}
 
 
 def test_a_neighbour_that_lives_is_left_alone(engine, rows_of, beat):

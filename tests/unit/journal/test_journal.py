@@ -52,6 +52,7 @@ def test_every_field_of_a_row_comes_back(journal, rows_of):
         error=None,
         is_stream=True,
         tokens_in=2**40,
+        tokens_cached=2**39,
         tokens_out=7,
         usage_source="upstream",
         cost_usd=0.00125,

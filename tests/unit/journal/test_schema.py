@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -37,6 +38,25 @@ def test_a_second_upgrade_does_nothing(url):
     assert upgrade(first) is None
     assert upgrade(first) == HEAD
     first.dispose()
+
+
+def test_a_journal_of_the_first_version_is_upgraded_and_keeps_its_rows(url):
+    engine = connect(url)
+    with engine.begin() as connection:
+        config = schema_module._check_known(connection, None)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        row = "('r0', 1.0, 'chat', false, 7)"
+        connection.execute(
+            text(f"INSERT INTO requests (request_id, started_at, endpoint, is_stream, tokens_in) VALUES {row}")
+        )
+
+    assert upgrade(engine) == "0001"
+
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT tokens_in, tokens_cached FROM requests")).all() == [(7, None)]
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
 
 
 def test_instances_that_migrate_at_once_wait_for_each_other(url):

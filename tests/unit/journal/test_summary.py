@@ -69,6 +69,42 @@ def test_costs_are_compared_over_the_tokens_that_were_read_and_written(filled):
     assert cost.saved_share == pytest.approx((strong_usd - 0.0462 - router_usd) / strong_usd)
 
 
+def test_the_comparison_takes_as_many_tokens_from_each_models_cache(engine):
+    cached = {
+        "big": Price(10.0, 30.0, "2026-01", "test", cached_share=0.5),
+        "small": Price(1.0, 2.0, "2026-01", "test", cached_share=0.1),
+    }
+    tokens = {"tokens_in": 1000, "tokens_cached": 800, "tokens_out": 100}
+    usd = cached["small"].request_usd(1000, 100, 800)
+    rows = [a_row(i, "small", route="auto", cost_usd=usd, **tokens) for i in range(2)]
+    with engine.begin() as connection:
+        write_rows(connection, rows, [], instance="i", storing=Storing())
+
+    found = summarise(engine, pairs={"auto": RoutePair("big", "small")}, prices=cached)
+
+    (share,), (cost,) = found.shares, found.costs
+    assert (share.tokens_in, share.tokens_cached) == (2000, 1600)
+    assert cost.cost_usd == pytest.approx(2 * (200 * 1 + 800 * 0.1 + 100 * 2) / 1e6)
+    assert cost.always_weak_usd == pytest.approx(cost.cost_usd)  # it was always the weak one
+    assert cost.always_strong_usd == pytest.approx(2 * (200 * 10 + 800 * 5 + 100 * 30) / 1e6)
+
+
+def test_what_rests_on_estimates_and_what_fallbacks_answered_is_counted(engine):
+    rows = [
+        a_row(0, "big", cost_usd=0.5, usage_source="estimate", reason="policy"),
+        a_row(1, "big", cost_usd=0.25, usage_source="upstream", reason="fallback"),
+        a_row(2, "big", usage_source="estimate", reason="fallback"),  # a model without a price
+        a_row(3, "small", cost_usd=1.0, usage_source="upstream", reason="policy"),
+    ]
+    with engine.begin() as connection:
+        write_rows(connection, rows, [], instance="i", storing=Storing())
+
+    big, small = summarise(engine).shares
+
+    assert (big.n_estimated, big.estimated_usd, big.n_fallback) == (2, 0.5, 2)
+    assert (small.n_estimated, small.estimated_usd, small.n_fallback) == (0, 0.0, 0)
+
+
 def test_without_prices_nothing_is_compared(filled):
     (cost,) = summarise(filled, pairs={"auto": RoutePair("big", "small")}).costs
 

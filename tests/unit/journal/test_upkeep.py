@@ -84,6 +84,38 @@ def test_requests_are_deleted_by_id(engine, rows_of, small_steps):
     assert len(left(engine, rows_of)) == 20
 
 
+@pytest.mark.parametrize(
+    "take_out",
+    [
+        lambda engine: prune(engine, 10.0),
+        lambda engine: delete_key(engine, "key_0"),
+        lambda engine: delete_requests(engine, [f"r{i:03d}" for i in range(10)]),
+        lambda engine: redact(engine, None),
+    ],
+    ids=["prune", "delete_key", "delete_requests", "redact"],
+)
+def test_after_each_step_it_rests_for_as_long_as_the_step_took(engine, small_steps, monkeypatch, take_out):
+    class Clock:
+        def __init__(self):
+            self.now, self.rests = 0.0, []
+
+        def monotonic(self):
+            self.now += 1.0
+            return self.now
+
+        def sleep(self, seconds):
+            self.rests.append(seconds)
+
+    fill(engine, n=10)
+    clock = Clock()
+    monkeypatch.setattr(upkeep, "time", clock)
+
+    take_out(engine)
+
+    assert len(clock.rests) >= 2
+    assert set(clock.rests) == {1.0}
+
+
 def test_redaction_rewrites_what_is_stored_and_drops_its_embedding(engine, rows_of, small_steps):
     fill(engine, 6)
     fill_other = RequestRow("other", 0.0, "chat", status=200, prompt="nothing here\x00", embedding=b"12", embedder="e")

@@ -11,7 +11,7 @@ from prefroute.policy import Policy, Threshold
 from prefroute.prices import Price
 from prefroute.routers import PoolRouter, Router, RouterState
 from prefroute.serve.runtime import Model, Route, Runtime
-from prefroute.types import Battles, FloatArray, Outcomes
+from prefroute.types import Battles, FloatArray, Mixture, Outcomes
 
 
 class ScriptedRouter(Router):
@@ -24,7 +24,7 @@ class ScriptedRouter(Router):
         self.strong, self.weak = "strong", "weak"
         self.calls: list[list[str]] = []
 
-    def fit(self, data: Battles | Outcomes) -> Self:
+    def fit(self, data: Battles | Outcomes | Mixture) -> Self:
         return self
 
     def win_rate(self, prompts: Sequence[str]) -> FloatArray:
@@ -50,8 +50,10 @@ class ScriptedPool(PoolRouter, ScriptedRouter):
         return np.tile(self.quality, (len(prompts), 1))
 
 
-def model(name: str, usd_in: float | None = 1.0, usd_out: float = 1.0, **fields: Any) -> Model:
-    price = None if usd_in is None else Price(usd_in, usd_out, as_of="", source="")
+def model(
+    name: str, usd_in: float | None = 1.0, usd_out: float = 1.0, cached_share: float = 0.25, **fields: Any
+) -> Model:
+    price = None if usd_in is None else Price(usd_in, usd_out, as_of="", source="", cached_share=cached_share)
     return Model(name, name, "http://127.0.0.1:1/v1", {}, price=price, **fields)
 
 

@@ -9,6 +9,7 @@ from prefroute.journal import create_key, open_journal, revoke_key
 from prefroute.serve.admission import Admission, is_loopback
 from prefroute.serve.call import Call
 from prefroute.serve.faults import Fault
+from prefroute.serve.rates import Rates
 
 
 class Clock:
@@ -100,7 +101,7 @@ def test_two_authorization_headers_are_none(journal):
 def test_a_rate_refills_evenly(journal):
     clock = Clock()
     key, _ = key_of(journal, requests_per_minute=6)
-    admission = Admission(journal, clock=clock)
+    admission = Admission(journal, rates=Rates(clock=clock))
     for _ in range(6):
         admission.check_rate(key)
 
@@ -113,22 +114,10 @@ def test_a_rate_refills_evenly(journal):
         admission.check_rate(key)
 
 
-def test_workers_share_a_rate(journal):
-    clock = Clock()
-    key, _ = key_of(journal, requests_per_minute=6)
-    admission = Admission(journal, workers=3, clock=clock)
-    admission.check_rate(key)
-    admission.check_rate(key)
-
-    with pytest.raises(Fault) as caught:
-        admission.check_rate(key)
-    assert caught.value.headers == {"retry-after": "30"}
-
-
 def test_keys_do_not_share_a_rate(journal):
     first, _ = key_of(journal, requests_per_minute=1)
     second, _ = key_of(journal, requests_per_minute=1)
-    admission = Admission(journal, clock=Clock())
+    admission = Admission(journal, rates=Rates(clock=Clock()))
     admission.check_rate(first)
 
     admission.check_rate(second)

@@ -239,6 +239,9 @@ def test_name_that_would_not_fit_in_a_header_or_a_metric_is_refused(refuse, name
         ("http://2852039166/v1", "link-local or metadata address"),
         ("http://0xa9fea9fe/v1", "link-local or metadata address"),
         ("http://metadata.google.internal/v1", "link-local or metadata address"),
+        (f"http://{'ä' * 70}.example/v1", "this host is no name that can be looked up"),
+        ("http://h..example/v1", "this host is no name that can be looked up"),
+        (f"http://{'x' * 64}.example/v1", "this host is no name that can be looked up"),
     ],
 )
 def test_base_url_that_no_upstream_may_have_is_refused(refuse, url, problem):
@@ -349,6 +352,33 @@ def test_redaction_that_is_no_pattern_is_refused(refuse, accept):
 
 def test_half_a_price_is_refused(refuse):
     assert "models.big: give usd_per_mtok_in and usd_per_mtok_out, or neither." in refuse(model("usd_per_mtok_in: 1"))
+
+
+@pytest.mark.parametrize("name", ["api-key", "subscription-key", "apiKey", "access_token", "secret", "sig", "code"])
+def test_secret_in_a_query_is_refused_unless_it_comes_from_the_environment(refuse, accept, monkeypatch, name):
+    monkeypatch.setenv("QUERY_SECRET", "s3cret")
+
+    message = refuse(model(f"query: {{{name}: s3cret}}"))
+
+    problem = f"{name!r} looks like a secret. Write ${{NAME}} and set the environment variable NAME."
+    assert message == f"FILE:2: models.big.query: {problem}"
+    assert "looks like a secret" in refuse(model(f'query: {{{name}: "a${{QUERY_SECRET}}"}}'))
+    assert accept(model(f'query: {{{name}: "${{QUERY_SECRET}}"}}')).models["big"].query == {name: "s3cret"}
+
+
+def test_who_asks_no_model_needs_none_of_their_secrets(write):
+    file = write(model('api_key: "${NOT_SET}", query: {sig: "${NOT_SET}", api-version: "1"}'))
+
+    found = read_gateway(file, with_keys=False).value.models["big"]
+
+    assert (found.api_key, found.query) == (None, {"sig": "", "api-version": "1"})
+    with pytest.raises(ConfigError, match=r"big\.query\.sig: the environment variable NOT_SET is not set"):
+        read_gateway(file)
+
+
+@pytest.mark.parametrize("name", ["api-version", "encoding", "keyspace", "max_tokens"])
+def test_other_names_in_a_query_may_have_any_text(accept, name):
+    assert accept(model(f'query: {{{name}: "1"}}')).models["big"].query == {name: "1"}
 
 
 def test_date_that_is_meant_as_text_is_refused_with_the_advice_to_quote_it(refuse):

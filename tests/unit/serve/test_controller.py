@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.servers.faulty_upstream import HELLO, STALL, FaultyUpstream, stream
+from tests.waiting import eventually
 
 from prefroute.checkpoint import save_checkpoint
 from prefroute.errors import CheckpointError, ConfigError, UpstreamUnavailable
@@ -91,6 +93,41 @@ def test_a_stream_may_be_left_early(controller):
     chunks.close()
 
     assert controller.completion(model="router-mf-0.0", messages=HARD).object == "chat.completion"
+
+
+@pytest.mark.parametrize("n_read", [0, 1])
+@pytest.mark.parametrize("ends", ["dropped", "closed"])
+def test_a_stream_that_is_left_ends_the_upstreams_answer_however_much_was_read(folder, ends, n_read):
+    with FaultyUpstream() as upstream, Controller([str(folder)], "a", "b", api_base=upstream.base_url) as controller:
+        upstream.does(*stream(*HELLO[:2], ends=False), STALL)
+        chunks = controller.completion(router=str(folder), threshold=0.0, messages=HARD, stream=True)
+        for _ in range(n_read):
+            next(chunks)
+
+        if ends == "closed":
+            chunks.close()
+            assert list(chunks) == []
+        else:
+            del chunks
+
+        eventually(lambda: upstream.left_at is not None)
+
+
+@pytest.mark.parametrize("n_read", [0, 1])
+@pytest.mark.parametrize("ends", ["dropped", "closed"])
+def test_so_it_is_for_a_stream_that_was_awaited(folder, ends, n_read):
+    async def leave(controller: Controller) -> None:
+        chunks = await controller.acompletion(router=str(folder), threshold=0.0, messages=HARD, stream=True)
+        for _ in range(n_read):
+            await anext(chunks)
+        if ends == "closed":
+            await chunks.aclose()
+            assert [chunk async for chunk in chunks] == []
+
+    with FaultyUpstream() as upstream, Controller([str(folder)], "a", "b", api_base=upstream.base_url) as controller:
+        upstream.does(*stream(*HELLO[:2], ends=False), STALL)
+        asyncio.run(leave(controller))
+        eventually(lambda: upstream.left_at is not None)
 
 
 def test_it_is_awaited_on_several_loops(controller):

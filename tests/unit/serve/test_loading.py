@@ -179,7 +179,7 @@ def test_strong_share_is_chosen_on_the_users_own_prompts(auto, checkpoints):
     ("router", "policy", "problem"),
     [
         ("pair", "{strong_share: 0.3}", "the checkpoint has no table of thresholds. Add `prompts: FILE`"),
-        ("mistabled", "{strong_share: 0.3}", "the checkpoint's table of thresholds is no table of numbers."),
+        ("mistabled", "{strong_share: 0.3}", "The checkpoint's table of thresholds is no table of numbers."),
         ("tabled", "{strong_share: 0.3, prompts: none.txt}", "none.txt' to read prompts from."),
         ("pair", "{usd_weight: 1}", "a length router compares two models and knows no quality of each"),
     ],

@@ -37,6 +37,19 @@ def test_a_value_cannot_forge_a_line():
         assert "\r" not in line
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("value", ["/data/caf\udce9", ["caf\udce9"], 2**70])
+def test_a_value_that_is_no_utf_8_is_written_and_so_is_what_follows(form, value):
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "Cannot read %s.", ("/data/caf\udce9",), None)
+
+    lines = written(form, {"level": "info", "odd": value}, {"level": "info", "status": 200}, records=[record])
+
+    odd, plain, message = lines.splitlines()
+    assert "caf\\udce9" in odd or str(2**70) in odd
+    assert "200" in plain
+    assert "Cannot read /data/caf\\udce9." in message
+
+
 def test_text_leaves_out_what_there_is_not():
     line = written("text", {"level": "info", "message": "request", "status": 200, "model": None})
 

@@ -145,6 +145,15 @@ class TestPair:
         assert planned(there, conversation=ask("short", max_tokens=4000)).chosen == "big"
         assert planned(there, conversation=ask("short", max_tokens=400)).chosen == "small"
 
+    def test_a_request_that_may_be_too_long_goes_where_there_is_room_for_sure(self):
+        small = model("small", context_tokens=2000)
+        tight = ask("x" * 7000)  # 1,754 by the estimate, 2,192 with its margin
+
+        assert planned(runtime(models=[model("big"), small]), conversation=tight).order == ("big",)
+        assert planned(runtime(models=[model("big"), small]), conversation=ask("x" * 6000)).chosen == "small"
+        only_small = runtime(models=[model("big", context_tokens=500), small])
+        assert planned(only_small, conversation=tight).order == ("small",)
+
     def test_where_neither_of_the_pair_can_the_first_candidate_that_can_does(self):
         models = [model("big"), model("small"), model("eyes", capabilities=frozenset({"images"}))]
         there = runtime(route(candidates=("big", "eyes", "small")), models=models)

@@ -17,15 +17,14 @@ def failure(code="upstream_unreachable", **more):
 def opened(at=100.0) -> Health:
     health = Health()
     for _ in range(5):
-        health.began()
-        health.failed(failure(), at)
+        health.failed(health.began(), failure(), at)
     return health
 
 
 def test_four_failures_leave_the_circuit_closed():
     health = Health()
     for i in range(4):
-        health.failed(failure(), 100.0 + i)
+        health.failed(health.began(), failure(), 100.0 + i)
 
     assert health.reason_to_wait(104.0) is None
 
@@ -33,7 +32,7 @@ def test_four_failures_leave_the_circuit_closed():
 def test_five_failures_that_lie_further_apart_than_ten_seconds_leave_it_closed():
     health = Health()
     for i in range(5):
-        health.failed(failure(), 100.0 + 3 * i)
+        health.failed(health.began(), failure(), 100.0 + 3 * i)
 
     assert health.reason_to_wait(112.0) is None
 
@@ -42,11 +41,11 @@ def test_every_second_attempt_failing_opens_it_at_the_fifth_failure():
     health = Health()
     for i in range(5):
         assert health.reason_to_wait(100.0 + i) is None
-        health.failed(failure(), 100.0 + i)
-        health.succeeded(100.0 + i)
+        health.failed(health.began(), failure(), 100.0 + i)
+        health.succeeded(health.began(), 100.0 + i)
     health = Health()
     for i in range(9):
-        (health.succeeded(100.0 + i) if i % 2 else health.failed(failure(), 100.0 + i))
+        (health.succeeded(health.began(), 100.0 + i) if i % 2 else health.failed(health.began(), failure(), 100.0 + i))
 
     assert health.reason_to_wait(108.5) is not None
 
@@ -54,7 +53,11 @@ def test_every_second_attempt_failing_opens_it_at_the_fifth_failure():
 def test_a_busy_upstream_that_fails_now_and_then_stays_closed():
     health = Health()
     for i in range(1000):
-        (health.failed(failure(), 100.0 + i / 200) if i % 10 == 0 else health.succeeded(100.0 + i / 200))
+        (
+            health.failed(health.began(), failure(), 100.0 + i / 200)
+            if i % 10 == 0
+            else health.succeeded(health.began(), 100.0 + i / 200)
+        )
 
     assert health.reason_to_wait(105.0) is None
 
@@ -64,20 +67,50 @@ def test_one_probe_at_a_time_is_let_through():
 
     assert health.reason_to_wait(100.9) is not None
     assert health.reason_to_wait(101.0) is None
-    health.began()
+    probe = health.began()
     assert health.reason_to_wait(101.0) is not None
-    health.succeeded(101.2)
+    health.succeeded(probe, 101.2)
     assert health.reason_to_wait(101.2) is None
 
 
 def test_a_probe_whose_client_left_makes_room_for_another():
     health = opened()
-    health.began()
+    probe = health.began()
     assert health.reason_to_wait(101.0) is not None
 
-    health.abandoned()
+    health.abandoned(probe)
 
     assert health.reason_to_wait(101.0) is None
+
+
+@pytest.mark.parametrize("ending", ["abandoned", "failed", "succeeded"])
+def test_what_began_before_the_circuit_opened_is_not_taken_for_the_probe(ending):
+    health = Health()
+    early = health.began()
+    for _ in range(5):
+        health.failed(health.began(), failure(), 100.0)
+    probe = health.began()
+
+    if ending == "abandoned":
+        health.abandoned(early)
+    elif ending == "failed":
+        health.failed(early, failure(), 101.0)
+    else:
+        health.succeeded(early, 101.0)
+
+    assert health.reason_to_wait(101.0) is not None  # one probe is under way still
+    health.failed(probe, failure(), 101.0)
+    assert health.wait_s(101.0) == 2.0  # doubled once
+
+
+def test_a_stream_that_breaks_after_its_probe_succeeded_is_one_failure_of_five():
+    health = opened()
+    probe = health.began()
+    health.succeeded(probe, 101.0)
+
+    health.failed(probe, failure(), 102.0)
+
+    assert health.reason_to_wait(102.0) is None
 
 
 def test_each_failed_probe_doubles_the_pause_up_to_thirty_seconds():
@@ -88,21 +121,18 @@ def test_each_failed_probe_doubles_the_pause_up_to_thirty_seconds():
         pauses.append(health.wait_s(now))
         now += pauses[-1]
         assert health.reason_to_wait(now) is None
-        health.began()
-        health.failed(failure(), now)
+        health.failed(health.began(), failure(), now)
 
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
 
 
 def test_a_recovered_model_starts_again_with_a_short_pause():
     health = opened()
-    health.began()
-    health.failed(failure(), 101.0)
-    health.began()
-    health.succeeded(103.0)
+    health.failed(health.began(), failure(), 101.0)
+    health.succeeded(health.began(), 103.0)
 
     for _ in range(5):
-        health.failed(failure(), 104.0)
+        health.failed(health.began(), failure(), 104.0)
 
     assert health.wait_s(104.0) == 1.0
 
@@ -110,11 +140,11 @@ def test_a_recovered_model_starts_again_with_a_short_pause():
 def test_rate_limits_cool_a_model_down_without_opening_its_circuit():
     health = Health()
     for _ in range(50):
-        health.failed(failure("upstream_rate_limited"), 100.0)
+        health.failed(health.began(), failure("upstream_rate_limited"), 100.0)
     assert health.reason_to_wait(100.0) is None
 
     limited = failure("upstream_rate_limited", retry_after_s=7.0)
-    health.failed(limited, 100.0)
+    health.failed(health.began(), limited, 100.0)
 
     assert health.reason_to_wait(106.9) == "upstream_rate_limited"
     assert health.reason_to_wait(107.0) is None

@@ -61,6 +61,10 @@ def test_whole_numbers_of_any_length_are_written_as_they_were_read(numbers):
     assert json.loads(orjson.dumps(read_json(raw))) == json.loads(raw)
 
 
+def test_a_number_of_any_length_is_a_number():
+    check_chat(read_json(json.dumps(chat(temperature=10**30)).encode()))
+
+
 def test_a_number_that_is_too_long_for_its_field_is_refused():
     with pytest.raises(Fault, match="`max_tokens` must be an integer"):
         check_chat(read_json(json.dumps(chat(max_tokens=10**30)).encode()))
@@ -79,7 +83,10 @@ def test_a_number_that_is_too_long_for_its_field_is_refused():
         chat(stream=None, temperature=None, tools=None),
         chat(n=2.0, max_tokens=10.0),
         chat(n=128, max_tokens=2**31 - 1, top_logprobs=20, logprobs=True, tool_choice={"type": "function"}),
-        chat(vendor={"deep": [1]}, extra=[None]),
+        chat(vendor={"deep": [1]}, extra=[None], router_hint="x"),
+        chat(temperature=3, top_p=1.5, frequency_penalty=-3, presence_penalty=5, top_logprobs=50),
+        chat(max_tokens=-1, max_completion_tokens=-1),  # "no limit", to several servers
+        chat(messages=[{"role": "custom", "content": "hi"}, {"role": "custom"}, {"role": "function", "content": None}]),
     ],
 )
 def test_what_a_model_may_take_is_let_through(body):
@@ -96,7 +103,7 @@ def test_what_a_model_may_take_is_let_through(body):
         ({"messages": []}, "invalid_value", "messages"),
         ({"messages": [None]}, "invalid_type", "messages.0"),
         ({"messages": [USER, {"content": "hi"}]}, "missing_required_parameter", "messages.1.role"),
-        ({"messages": [{"role": "robot", "content": "hi"}]}, "invalid_value", "messages.0.role"),
+        ({"messages": [{"role": 7, "content": "hi"}]}, "invalid_type", "messages.0.role"),
         ({"messages": [{"role": "user", "content": None}]}, "invalid_type", "messages.0.content"),
         ({"messages": [{"role": "user", "content": 1}]}, "invalid_type", "messages.0.content"),
         ({"messages": [{"role": "user", "content": ["hi"]}]}, "invalid_type", "messages.0.content.0"),
@@ -110,18 +117,17 @@ def test_what_a_model_may_take_is_let_through(body):
         ({"n": 0}, "invalid_value", "n"),
         ({"n": 1.5}, "invalid_type", "n"),
         ({"n": 1e9}, "invalid_value", "n"),
-        ({"max_tokens": -1}, "invalid_value", "max_tokens"),
+        ({"max_tokens": -2}, "invalid_value", "max_tokens"),
         ({"max_tokens": 2**63}, "invalid_value", "max_tokens"),
-        ({"top_logprobs": 21}, "invalid_value", "top_logprobs"),
+        ({"top_logprobs": 2.5}, "invalid_type", "top_logprobs"),
         ({"temperature": "0.5"}, "invalid_type", "temperature"),
-        ({"temperature": 2.1}, "invalid_value", "temperature"),
+        ({"temperature": True}, "invalid_type", "temperature"),
         ({"stream": "true"}, "invalid_type", "stream"),
         ({"stream": 1}, "invalid_type", "stream"),
         ({"stream_options": {}}, "invalid_value", "stream_options"),
         ({"tools": {}}, "invalid_type", "tools"),
         ({"tools": ["f"]}, "invalid_type", "tools.0"),
         ({"api_key": "sk"}, "invalid_value", "api_key"),
-        ({"router_threshold": 0.1}, "invalid_value", "router_threshold"),
     ],
 )
 def test_a_refusal_points_at_the_field(fields, code, param):

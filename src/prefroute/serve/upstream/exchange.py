@@ -49,7 +49,10 @@ class Target:
         self.model = model
         self.pool = pool
         parts = urlsplit(model.base_url)
-        host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+        host = parts.netloc
+        if not host.isascii():  # the port is no part of the name
+            name, colon, port = host.partition(":")
+            host = name.encode("idna").decode() + colon + port
         own = "".join(f"{name}: {value}\r\n" for name, value in model.headers.items())
         self._path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
         self._query = f"?{urlencode(model.query)}" if model.query else ""
@@ -75,22 +78,24 @@ class Exchange:
     Args:
         target: Whom to ask.
         started: Monotonic time from which its deadlines count, seconds.
+        is_stream: Whether a stream was asked for; else nothing need come before all of the answer has been written.
 
     Attributes:
-        has_begun: Whether content has come: until then the deadline of the first token holds, afterwards that of
-            silence. Set by the caller, who knows what content is.
+        has_begun: Whether content has come: until then the deadline of the first token (or of a whole answer) holds,
+            afterwards that of silence. Set by the caller, who knows what content is.
         status: HTTP status of the answer; None before it came.
         headers: Its headers, names in lower case.
     """
 
-    def __init__(self, target: Target, started: float) -> None:
+    def __init__(self, target: Target, started: float, *, is_stream: bool) -> None:
         self.has_begun = False
         self.status: int | None = None
         self.headers: dict[bytes, bytes] = {}
         self._target = target
         self._loop = asyncio.get_running_loop()
         self._deadlines = target.model.deadlines
-        self._first_until = started + self._deadlines.first_token_s
+        self._first_s = self._deadlines.first_token_s if is_stream else self._deadlines.answer_s
+        self._first_until = started + self._first_s
         self._total_until = started + self._deadlines.total_s
         self._until = self._total_until
         self._connection: Connection | None = None
@@ -225,4 +230,4 @@ class Exchange:
             return f"was not done within {deadlines.total_s:g} s."
         if self.has_begun:
             return f"fell silent for {deadlines.idle_s:g} s."
-        return f"sent no content within {deadlines.first_token_s:g} s."
+        return f"sent no content within {self._first_s:g} s."

@@ -51,12 +51,13 @@ class Health:
 
     Five failures within 10 s, if they are a quarter of the attempts or more, open the circuit: nothing is sent for 1 s,
     then one attempt is let through as a probe. If it fails, the pause doubles, up to 30 s; if it succeeds, everything
-    is as before. Being rate limited is no failure: the model is left alone for as long as it asks.
+    is as before. What becomes of attempts that began before the circuit opened changes nothing in either. Being rate
+    limited is no failure: the model is left alone for as long as it asks.
 
     Example:
         >>> health, failure = Health(), Failure("big", "upstream_unreachable", "cannot be reached.")
         >>> for _ in range(5):
-        ...     health.failed(failure, now=100.0)
+        ...     health.failed(health.began(), failure, now=100.0)
         >>> health.reason_to_wait(100.5), health.reason_to_wait(101.1)
         ('upstream_unreachable', None)
     """
@@ -65,51 +66,64 @@ class Health:
         self._attempts = _Window()
         self._open_until: float | None = None  # None: closed
         self._pause_s = _FIRST_PAUSE_S
-        self._is_probing = False
+        self._n_attempts = 0
+        self._probe: int | None = None  # the attempt that decides; None where none does
         self._cool_until = 0.0
         self._last: FailureCode | None = None  # not the failure: its causes hold all of the request
 
     def reason_to_wait(self, now: float) -> FailureCode | None:
         """The code of what last went wrong, if the model must not be tried now because of it."""
-        is_open = self._open_until is not None and (now < self._open_until or self._is_probing)
+        is_open = self._open_until is not None and (now < self._open_until or self._probe is not None)
         return self._last if is_open or now < self._cool_until else None
 
     def wait_s(self, now: float) -> float:
         """Seconds until it is worth while to look again, >= 0."""
         return max(0.0, self._cool_until - now, (self._open_until or 0.0) - now)
 
-    def began(self) -> None:
-        """An attempt starts; `reason_to_wait` was None."""
-        self._is_probing = self._open_until is not None
+    def began(self) -> int:
+        """An attempt starts; `reason_to_wait` was None.
 
-    def succeeded(self, now: float) -> None:
-        """It gave an answer, or the beginning of one."""
+        Returns:
+            Its number, by which the methods below know whether it is the probe.
+        """
+        self._n_attempts += 1
         if self._open_until is not None:
+            self._probe = self._n_attempts
+        return self._n_attempts
+
+    def succeeded(self, attempt: int, now: float) -> None:
+        """It gave an answer, or the beginning of one."""
+        if self._was_probe(attempt):
             self._open_until, self._pause_s = None, _FIRST_PAUSE_S
             self._attempts.clear()
-        self._is_probing = False
         self._attempts.add(now, 1, 0)
 
-    def failed(self, failure: Failure, now: float) -> None:
-        """It did not."""
+    def failed(self, attempt: int, failure: Failure, now: float) -> None:
+        """It did not; a stream may have begun well before."""
+        was_probe = self._was_probe(attempt)
         if failure.retry_after_s is not None:
             self._cool_until, self._last = now + failure.retry_after_s, failure.code
         if failure.code == "upstream_rate_limited":
-            self._is_probing = False
             return
         self._last = failure.code
         self._attempts.add(now, 1, 1)
         n_attempts, n_failures = self._attempts.sums(now)
         is_failing = n_failures >= _FAILURES_TO_OPEN and n_failures >= _FAILING_SHARE * n_attempts
-        if self._is_probing:
+        if was_probe:
             self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
-        if self._is_probing or (is_failing and self._open_until is None):
+        if was_probe or (is_failing and self._open_until is None):
             self._open_until = now + self._pause_s
-        self._is_probing = False
 
-    def abandoned(self) -> None:
+    def abandoned(self, attempt: int) -> None:
         """It was given up before anybody knew, since the client left."""
-        self._is_probing = False
+        self._was_probe(attempt)
+
+    def _was_probe(self, attempt: int) -> bool:
+        """Whether the attempt was the probe; if so it is over, and makes room for another."""
+        if attempt != self._probe:
+            return False
+        self._probe = None
+        return True
 
 
 class RetryBudget:

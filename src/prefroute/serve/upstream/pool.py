@@ -49,7 +49,8 @@ class Pool:
         self._may_keep = True
 
     def take(self) -> Connection | None:
-        """A connection that stands idle, the one used last; None where there is none."""
+        """A connection that stands idle, the one used last; None where there is none that is young enough."""
+        self._end_old(asyncio.get_running_loop().time())
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open:
@@ -95,10 +96,13 @@ class Pool:
         if not self._may_keep:
             connection.close()
             return
-        now = asyncio.get_running_loop().time()
-        connection.idle_since = now
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._end_old(connection.idle_since)
         self._idle.append(connection)
-        while now - self._idle[0].idle_since > _MAX_IDLE_S:  # the oldest stand first
+
+    def _end_old(self, now: float) -> None:
+        """What has stood for long may have been forgotten on the way without a word, and would swallow a request."""
+        while self._idle and now - self._idle[0].idle_since > _MAX_IDLE_S:  # the oldest stand first
             self._idle.popleft().close()
 
     def _forget(self, connection: Connection) -> None:

@@ -1,6 +1,6 @@
 """Reads what came back for one attempt: an answer that may be handed on, or a `Failure`.
 
-The doors are `read_whole`, `read_start` and `read_refusal`. They must not know other attempts.
+The doors are `read_whole`, `read_start`, `read_refusal` and `says_too_long`. They must not know other attempts.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from prefroute.serve.upstream.exchange import Exchange
 from prefroute.serve.upstream.failures import Failure
 from prefroute.serve.upstream.usage import Tally, Usage
 
-__all__ = ["read_refusal", "read_start", "read_whole"]
+__all__ = ["read_refusal", "read_start", "read_whole", "says_too_long"]
 
 _CLIENTS_FAULT = frozenset({400, 404, 413, 422})
 _MAX_REFUSAL_BYTES = 1024 * 1024
 _LONG_BYTES = 256 * 1024
 _EDGE_BYTES = 1024
-_USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*\})')
+_USAGE = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')  # its details are objects too
 _VECTOR = re.compile(rb'^\s*\{.*"data"\s*:\s*\[\s*\{.*"embedding"\s*:', re.DOTALL)
+_TOO_LONG = re.compile(rb'"context_length_exceeded"|"exceed_context_size_error"|maximum context length')
 _LIKE_A_KEY = re.compile(rb"\bsk-[\w*.-]{6,}")
 
 
@@ -102,6 +103,17 @@ async def read_refusal(exchange: Exchange, model: Model) -> bytes:
     return _scrubbed(orjson.dumps({"error": said}), model)
 
 
+def says_too_long(refusal: bytes) -> bool:
+    """Whether a refusal is about the length of the request: another model may have room for it.
+
+    OpenAI and others say so by a code, llama.cpp by a type, vLLM in words only.
+
+    Args:
+        refusal: Of `read_refusal`.
+    """
+    return _TOO_LONG.search(refusal) is not None
+
+
 def _failure(exchange: Exchange, name: str, status: int) -> Failure:
     wait_s = _cool_down_s(exchange.headers)
     if status == 429:
@@ -127,7 +139,7 @@ async def _content(exchange: Exchange, max_bytes: int | None = None) -> bytes:
     pieces = []
     n_bytes = 0
     while piece := await exchange.read():
-        exchange.has_begun = True
+        exchange.has_begun |= not piece.isspace()  # some send blank lines while the model writes
         pieces.append(piece)
         n_bytes += len(piece)
         if max_bytes is not None and n_bytes > max_bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from prefroute.serve.upstream.exchange import Exchange, Target, origin_of
 from prefroute.serve.upstream.failures import Failure, FailureCode, fault_of
 from prefroute.serve.upstream.health import Health, RetryBudget
 from prefroute.serve.upstream.pool import Origin, Pool
-from prefroute.serve.upstream.reading import read_refusal, read_start, read_whole
+from prefroute.serve.upstream.reading import read_refusal, read_start, read_whole, says_too_long
 
 __all__ = ["Upstreams"]
 
@@ -50,6 +51,7 @@ class Upstreams:
         self._targets: dict[str, Target] = {}
         self._health: dict[str, Health] = {}
         self._pools: dict[Origin, Pool] = {}
+        self._made: weakref.WeakSet[Pool] = weakref.WeakSet()  # with those retired: their connections hold them
         self._tls: ssl.SSLContext | None = None
         self._budget = RetryBudget()
         self.replace(models)
@@ -65,15 +67,16 @@ class Upstreams:
         origins = {name: origin_of(model) for name, model in models.items()}
         pools = {origin: self._pools.get(origin) or self._pool(origin) for origin in origins.values()}
         same = {name for name, model in models.items() if name in self._targets and self._targets[name].model == model}
+        targets = {name: Target(model, pools[origins[name]]) for name, model in models.items()}
+        self._targets |= targets  # from here on nothing can fail: a reload is whole or it is none
         self._health |= {name: Health() for name in models if name not in same}
-        self._targets |= {name: Target(model, pools[origins[name]]) for name, model in models.items()}
         for origin in self._pools.keys() - pools.keys():
             self._pools[origin].retire()
         self._pools = pools
 
     async def close(self) -> None:
         """End every connection."""
-        for pool in self._pools.values():
+        for pool in tuple(self._made):
             pool.close()
 
     def is_open(self, name: str) -> bool:
@@ -93,8 +96,9 @@ class Upstreams:
         """The answer of the first model that gives one.
 
         Every model is asked once. If all fail and one of them may well answer when asked again (no connection, 5xx,
-        a rate limit of 2 s or less), it is, once, as far as the budget for that goes. If the call is cancelled, the
-        connection in use ends at once.
+        a rate limit of 2 s or less), it is, once, as far as the budget for that goes. A request that is too long for
+        one model is for the next that may have more room; if none takes it, the first refusal is the answer. If the
+        call is cancelled, the connection in use ends at once.
 
         Args:
             order: Names of models, >= 1.
@@ -112,11 +116,20 @@ class Upstreams:
         self._budget.count(loop.time())
         request = _Request(path, body, is_stream, attempts, request_id)
         failures: dict[str, Failure] = {}
+        refused: Answer | None = None
         for name in dict.fromkeys(order):
+            if refused is not None and not self._may_have_more_room(name, refused.model):
+                continue
             try:
-                return await self._ask(name, request)
+                answer = await self._ask(name, request)
             except Failure as failure:
                 failures[name] = failure.with_traceback(None)  # which leads to this frame, and so to itself
+                continue
+            if answer.status == 200 or answer.body is None or not says_too_long(answer.body):
+                return answer
+            refused = refused or answer
+        if refused is not None:
+            return refused
         again = next((name for name, failure in failures.items() if self._may_repeat(name, failure)), None)
         if again is not None and self._budget.spend(loop.time()):
             await asyncio.sleep(max(_PAUSE_S, self._health[again].wait_s(loop.time())))
@@ -125,6 +138,10 @@ class Upstreams:
             except Failure as failure:
                 failures[again] = failure.with_traceback(None)
         raise fault_of(list(failures.values()))
+
+    def _may_have_more_room(self, name: str, refused_by: str) -> bool:
+        room, too_little = (self._targets[each].model.context_tokens for each in (name, refused_by))
+        return room is None or too_little is None or room > too_little
 
     def _may_repeat(self, name: str, failure: Failure) -> bool:
         wait_s = self._health[name].wait_s(asyncio.get_running_loop().time())
@@ -136,14 +153,14 @@ class Upstreams:
         target, health = self._targets[name], self._health[name]
         if (reason := health.reason_to_wait(started)) is not None:
             raise _left_alone(name, reason, health.wait_s(started), request.attempts)
-        health.began()
-        exchange = Exchange(target, started)
+        attempt = health.began()
+        exchange = Exchange(target, started, is_stream=request.is_stream)
 
         def on_end(outcome: str, failure: Failure | None) -> None:
             now = loop.time()
             request.attempts.append(AttemptRow(name, outcome, exchange.status, now - started))
             if failure is not None:
-                health.failed(failure, now)
+                health.failed(attempt, failure, now)
 
         try:
             answer = await _answer(exchange, target, request, on_end)
@@ -153,16 +170,18 @@ class Upstreams:
             raise
         except BaseException:  # cancelled: the client has left, or the server stops
             exchange.close()
-            health.abandoned()
+            health.abandoned(attempt)
             on_end("abandoned", None)
             raise
-        health.succeeded(loop.time())
+        health.succeeded(attempt, loop.time())
         return answer
 
     def _pool(self, origin: Origin) -> Pool:
         if origin.is_tls and self._tls is None:
             self._tls = ssl.create_default_context()
-        return Pool(origin, self._tls)
+        pool = Pool(origin, self._tls)
+        self._made.add(pool)
+        return pool
 
 
 async def _answer(exchange: Exchange, target: Target, request: _Request, on_end: OnEnd) -> Answer:
