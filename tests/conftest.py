@@ -403,3 +403,39 @@ def tiny_decoder(tmp_path_factory) -> Path:
         model = transformers.LlamaForCausalLM(config)
     folder = tmp_path_factory.mktemp("tiny-decoder")
     return _save_tiny(model, tokenizer, folder, bos_token="<s>", eos_token="</s>", model_max_length=1024)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tiny_encoder, tmp_path_factory) -> Path:
+    """The checkpoint of a `bert` router on the tiny encoder, with all that a checkpoint may keep."""
+    from prefroute.checkpoint import save_checkpoint
+    from prefroute.data import PromptKeys
+    from prefroute.policy import Threshold
+    from prefroute.routers.bert import Bert
+    from prefroute.testing import tiny_outcomes
+
+    data = tiny_outcomes()
+    folder: Path = tmp_path_factory.mktemp("tiny-bert") / "bert"
+    save_checkpoint(
+        Bert("big", "small", base=str(tiny_encoder), steps=20, lr=1e-3).fit(data),
+        folder,
+        training=PromptKeys.of(data.prompts),
+        training_data=[{"name": "tiny.csv", "sha256": "0" * 64}],
+        metrics={"thresholds": {"0.5": 0.6}},
+        policy=Threshold(0.6),
+        notes="Trained on made-up prompts.",
+        licence="CC0-1.0",
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert_onnx(tiny_bert, tmp_path_factory) -> Path:
+    """`tiny_bert`, exported through the command line."""
+    pytest.importorskip("onnxscript")
+    from prefroute.cli.app import app
+
+    folder: Path = tmp_path_factory.mktemp("tiny-bert-onnx") / "bert-onnx"
+    words = ["export", "onnx", str(tiny_bert), "--out", str(folder), "--json", str(folder.with_suffix(".json"))]
+    app(words, standalone_mode=False)
+    return folder

@@ -41,7 +41,7 @@ _Json = dict[str, Any]
 Around = Callable[[], AbstractAsyncContextManager[None]]
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_MAX_RETRY_AFTER_S = 60.0
+_MAX_RETRY_AFTER_S = 60.0  # where somebody waits for the answer
 _FIRST_WAIT_S = 0.5
 _MAX_WAIT_S = 8.0
 _RETRIED_4XX = frozenset({408, 429})
@@ -114,6 +114,7 @@ class OpenAIClient:
     Args:
         endpoint: Where to.
         rng: Draws the jitter of waits; a fresh generator where None.
+        max_retry_after_s: Seconds that a `Retry-After` is honoured for at most.
         sleep: Waits a number of seconds; tests hand in one that only notes it.
     """
 
@@ -122,9 +123,11 @@ class OpenAIClient:
         endpoint: Endpoint,
         *,
         rng: np.random.Generator | None = None,
+        max_retry_after_s: float = _MAX_RETRY_AFTER_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.endpoint = endpoint
+        self._max_retry_after_s = max_retry_after_s
         self._rng = rng if rng is not None else np.random.default_rng()
         self._sleep = sleep
 
@@ -250,7 +253,7 @@ class OpenAIClient:
                     status=status,
                     may_pass=True,
                     may_have_run=status >= 500,  # a gateway gives up on work that goes on behind it
-                    retry_after_s=retry_after_s(headers.get("Retry-After", "")),
+                    retry_after_s=retry_after_s(headers.get("Retry-After", ""), self._max_retry_after_s),
                 )
             hint = " Check the API key." if status in (401, 403) else " Check the base URL and the model's name."
             raise UpstreamRefused(f"{host} answered {status}{said}.{hint}", status=status)
@@ -295,12 +298,12 @@ def run_blocking(work: Coroutine[Any, Any, _T]) -> _T:
         return pool.submit(asyncio.run, work).result()
 
 
-def retry_after_s(said: str) -> float | None:
-    """Seconds in [0, 60] that a `Retry-After` asks for, as a number or as a date; None where it says nothing usable.
+def retry_after_s(said: str, most_s: float = _MAX_RETRY_AFTER_S) -> float | None:
+    """Seconds in [0, `most_s`] that a `Retry-After` asks for, as a number or a date; None where it says nothing usable.
 
     Example:
-        >>> retry_after_s("7"), retry_after_s("1e9"), retry_after_s("soon")
-        (7.0, 60.0, None)
+        >>> retry_after_s("7"), retry_after_s("1e9"), retry_after_s("1e9", most_s=600.0), retry_after_s("soon")
+        (7.0, 60.0, 600.0, None)
     """
     try:
         wait_s = float(said)
@@ -309,7 +312,7 @@ def retry_after_s(said: str) -> float | None:
             wait_s = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
         except (ValueError, OverflowError):
             return None
-    return None if math.isnan(wait_s) else min(max(wait_s, 0.0), _MAX_RETRY_AFTER_S)
+    return None if math.isnan(wait_s) else min(max(wait_s, 0.0), most_s)
 
 
 def _parsed(content: bytes) -> object:

@@ -8,6 +8,7 @@ from typing import Any
 
 from prefroute.errors import ConfigError, MissingExtraError
 from prefroute.evaluate import Report
+from prefroute.files import replacing
 
 __all__ = ["COLOURS", "save_plot"]
 
@@ -61,6 +62,5 @@ def save_plot(report: Report, path: Path) -> None:
     axes.set_title(report.title, fontsize=11)
     axes.grid(alpha=0.25)
     axes.legend(title="APGR", fontsize=8, frameon=False)
-    beside = path.with_name(f".{path.name}.part")
-    picture.savefig(beside, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
-    beside.replace(path)
+    with replacing(path) as beside:
+        picture.savefig(beside, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)

@@ -12,6 +12,7 @@ from typing import Any
 
 from prefroute.errors import MissingExtraError
 from prefroute.evaluate import Report, table
+from prefroute.files import replacing
 from prefroute.plot import COLOURS
 
 __all__ = ["report_html", "save_report"]
@@ -111,9 +112,8 @@ def save_report(report: Report, path: Path) -> None:
         MissingExtraError: If plotly is not installed.
     """
     text = report_html(report)
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def _list(items: list[str], kind: str) -> str:

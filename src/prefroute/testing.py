@@ -8,12 +8,14 @@ The door is `check_router`, or `router_checks` for a test runner that wants one 
 
 Needs no test framework: a broken promise raises AssertionError with a sentence that says which.
 
-A factory makes a new unfitted router for the pair ("big", "small"); it may use `HashEmbedder()`.
+A factory makes a new unfitted router for the pair ("big", "small"); it may use `HashEmbedder()`. Of a kind that learns
+from no table (its `learns_from` is empty) it makes one that is ready to score.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import inspect
 import tempfile
@@ -26,7 +28,7 @@ import numpy.typing as npt
 from prefroute.checkpoint import fingerprint, open_checkpoint, save_checkpoint
 from prefroute.errors import DataError, NotFittedError
 from prefroute.routers import PoolRouter, Router
-from prefroute.types import Battles, FloatArray, Outcomes
+from prefroute.types import Battles, FloatArray, Mixture, Outcomes, Source
 
 __all__ = ["TOLERANCE", "HashEmbedder", "check_router", "router_checks", "tiny_battles", "tiny_outcomes"]
 
@@ -108,19 +110,27 @@ def tiny_outcomes(n: int = 60, seed: int = 0) -> Outcomes:
     return Outcomes(_prompts(n), ("big", "middle", "small"), quality)
 
 
-def router_checks() -> list[Check]:
-    """The promises that every router keeps, each a function that takes a factory; its name says the promise."""
-    return [
-        constructor_only_stores_its_arguments,
-        constructor_does_no_work,
-        unfitted_router_refuses_to_score,
+def router_checks(*, learns: bool = True) -> list[Check]:
+    """The promises that every router keeps, each a function that takes a factory; its name says the promise.
+
+    Args:
+        learns: Whether the kind learns from tables: whether its `learns_from` names any.
+    """
+    fitting = [
         fit_returns_self,
         fitting_twice_gives_one_router,
         fit_leaves_its_data_untouched,
         fit_learns_from_battles_or_says_why_not,
         fit_learns_from_outcomes_with_missing_cells_or_says_why_not,
+        fit_learns_from_a_mixture_or_says_why_not,
         fit_refuses_what_is_neither_battles_nor_outcomes,
         fit_refuses_an_empty_table,
+    ]
+    return [
+        constructor_only_stores_its_arguments,
+        constructor_does_no_work,
+        unfitted_router_refuses_to_score,
+        *(fitting if learns else [fit_refuses_every_table]),
         scores_are_finite_and_between_0_and_1,
         no_prompts_give_no_scores,
         one_string_is_refused,
@@ -138,12 +148,12 @@ def check_router(factory: Factory) -> list[str]:
     """Hold a router to the whole contract; returns the names of the promises that it kept.
 
     Args:
-        factory: Makes a new unfitted router of the pair ("big", "small").
+        factory: Makes a new unfitted router of the pair ("big", "small"); a ready one of a kind that learns nothing.
 
     Raises:
         AssertionError: At the first promise that it breaks, with a sentence that says which.
     """
-    checks = router_checks()
+    checks = router_checks(learns=bool(factory().learns_from))
     for check in checks:
         check(factory)
     return [check.__name__ for check in checks]
@@ -162,7 +172,7 @@ def constructor_only_stores_its_arguments(factory: Factory) -> None:
 
 def constructor_does_no_work(factory: Factory) -> None:
     """Nothing is set but the arguments, and the class has its registered name."""
-    router = factory()
+    router = _unfitted(factory)
     _demand(isinstance(getattr(router, "kind", None), str), "the class must have a `kind`")
     extra = set(vars(router)) - set(inspect.signature(type(router)).parameters)
     _demand(not extra, f"the constructor must only store its arguments, it also sets {sorted(extra)}")
@@ -170,7 +180,7 @@ def constructor_does_no_work(factory: Factory) -> None:
 
 def unfitted_router_refuses_to_score(factory: Factory) -> None:
     """`win_rate`, `predict` and `state` raise NotFittedError before `fit`."""
-    router = factory()
+    router = _unfitted(factory)
     calls: list[Callable[[], object]] = [lambda: router.win_rate(["hi"]), router.state]
     if isinstance(router, PoolRouter):
         calls.append(lambda: router.predict(["hi"]))
@@ -222,6 +232,12 @@ def fit_learns_from_outcomes_with_missing_cells_or_says_why_not(factory: Factory
         _demand(router.predict([]).shape == (0, len(router.models)), "`predict` of nothing must have shape (0, m)")
 
 
+def fit_learns_from_a_mixture_or_says_why_not(factory: Factory) -> None:
+    """Sources with weights, and one with a pair of its own, are learned from, or refused by DataError."""
+    votes = Source("votes", tiny_battles(), "big", "small", weight=2.0)
+    _fit_or_refuse(factory(), Mixture((votes, Source("graded", tiny_outcomes(), "middle", "small", weight=0.5))))
+
+
 def fit_refuses_what_is_neither_battles_nor_outcomes(factory: Factory) -> None:
     """A list is refused by DataError, whose message says what was wanted."""
     wanted = factory().learns_from[0].__name__
@@ -232,6 +248,12 @@ def fit_refuses_an_empty_table(factory: Factory) -> None:
     """A table without rows is refused by DataError."""
     empty = tiny_battles().take(np.arange(0)) if isinstance(_data(factory), Battles) else tiny_outcomes(0)
     _refused(lambda: factory().fit(empty), "`fit` on an empty table", "")
+
+
+def fit_refuses_every_table(factory: Factory) -> None:
+    """Battles and outcomes are refused by DataError, where a kind learns from neither."""
+    for data in (tiny_battles(), tiny_outcomes()):
+        _refused(functools.partial(factory().fit, data), "`fit`", type(data).__name__)
 
 
 def scores_are_finite_and_between_0_and_1(factory: Factory) -> None:
@@ -302,7 +324,7 @@ def repr_shows_arguments_and_no_prompts(factory: Factory) -> None:
     data = tiny_battles() if isinstance(_data(factory), Battles) else tiny_outcomes()
     secret = copy.copy(data).take(np.arange(len(data)))
     object.__setattr__(secret, "prompts", [f"{_PRIVATE} {i}" for i in range(len(data))])
-    shown = repr(factory().fit(secret))
+    shown = repr(factory().fit(secret) if factory().learns_from else factory())
     _demand(type(factory()).__name__ in shown and "big" in shown, "`repr` must name the class and its arguments")
     _demand(_PRIVATE not in shown, "`repr` must not show a training prompt")
     _demand(len(shown) <= 1000, "`repr` must be readable: at most 1,000 characters")
@@ -322,10 +344,18 @@ def _data(factory: Factory) -> Data:
 
 
 def _fitted(factory: Factory) -> Router:
-    return factory().fit(_data(factory))
+    router = factory()
+    return router.fit(_data(factory)) if router.learns_from else router
 
 
-def _fit_or_refuse(router: Router, data: Data) -> bool:
+def _unfitted(factory: Factory) -> Router:
+    """The router as its constructor leaves it."""
+    router = factory()
+    constructor: Callable[..., Router] = type(router)
+    return constructor(**{name: getattr(router, name) for name in inspect.signature(constructor).parameters})
+
+
+def _fit_or_refuse(router: Router, data: Data | Mixture) -> bool:
     try:
         router.fit(data)
     except DataError as refusal:

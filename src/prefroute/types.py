@@ -295,9 +295,19 @@ class Mixture:
         return tuple(sorted({model for source in self.sources for model in source.data.models}))
 
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Mixture:
-        """The chosen rows (indices or a mask over the rows of all sources); a source without any is left out."""
+        """The chosen rows (a mask over the rows of all sources, or rising indices); a source without any is left out.
+
+        Raises:
+            DataError: If an index repeats, or comes after a greater one: sources keep their order.
+        """
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        if (np.diff(index, prepend=-1) < 1).any():
+            raise DataError(
+                "Rows of a mixture must be taken by indices from 0 that rise, since its sources keep their order. "
+                "Sort them and take each once, or take the rows of one source's table."
+            )
         chosen = np.zeros(len(self), dtype=np.bool_)
-        chosen[rows] = True
+        chosen[index] = True
         parts = np.split(chosen, np.cumsum([len(source.data) for source in self.sources])[:-1])
         kept = zip(self.sources, parts, strict=True)
         return Mixture(tuple(replace(source, data=source.data.take(part)) for source, part in kept if part.any()))

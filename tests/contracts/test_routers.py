@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from prefroute.checkpoint import load
 from prefroute.registry import Registry
-from prefroute.routers import Router, routers
+from prefroute.routers import Router, RouterState, routers
 from prefroute.testing import HashEmbedder, check_router, router_checks
 
 PLUGIN = """
@@ -49,6 +50,13 @@ PLUGIN = """
 BASES = {"bert": "tiny_encoder", "causal_llm": "tiny_decoder"}
 # and members that are fitted in milliseconds
 PARAMS = {"ensemble": {"members": ["linear", "knn"]}}
+# kinds that learn from no table come ready from a checkpoint, which takes its time to make
+READY = {"bert_onnx": "tiny_bert_onnx"}
+PROMISES = [
+    pytest.param(name, check, id=f"{check.__name__}-{name}", marks=[pytest.mark.slow] * (name in READY))
+    for name in sorted(routers.builtin)
+    for check in router_checks(learns=name not in READY)
+]
 
 
 def make(router_class: type[Router], **params: Any) -> Router:
@@ -57,9 +65,12 @@ def make(router_class: type[Router], **params: Any) -> Router:
     return constructor("big", "small", **embedder, **params)
 
 
-@pytest.mark.parametrize("name", sorted(routers.builtin))
-@pytest.mark.parametrize("check", router_checks(), ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("name", "check"), PROMISES)
 def test_registered_router_keeps_its_promise(name, check, request):
+    if name in READY:
+        folder = request.getfixturevalue(READY[name])
+        check(lambda: load(folder))
+        return
     router_class = routers.get(name)
     params = {"base": str(request.getfixturevalue(BASES[name])), "steps": 2} if name in BASES else PARAMS.get(name, {})
 
@@ -99,6 +110,20 @@ def test_router_of_another_package_is_found_by_entry_point_and_keeps_the_contrac
 
 def test_plugin_cannot_replace_a_built_in_router(plugin):
     assert plugin.get("knn").__module__ == "prefroute.routers.knn"
+
+
+def test_a_kind_that_learns_from_no_table_is_held_to_the_rest(plugin, monkeypatch):
+    constant = plugin.get("constant")
+    monkeypatch.setattr(constant, "learns_from", ())
+
+    def ready():
+        return make(constant).restore(RouterState(meta={"value": 0.5}))
+
+    assert len(check_router(ready)) == len(router_checks(learns=False))
+
+    monkeypatch.setattr(constant, "fit", lambda self, data: self)
+    with pytest.raises(AssertionError, match="`fit` must raise DataError"):
+        check_router(ready)
 
 
 def test_broken_promise_is_named(plugin, monkeypatch):

@@ -1,11 +1,16 @@
 """The program as a user runs it: in a process of its own, on small made-up tables."""
 
+import asyncio
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.servers.faulty_upstream import FaultyUpstream
+from tests.servers.gateway import CANARY, in_process
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -56,5 +61,28 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A router trained through the command line on the example table, with a threshold."""
     folder = tmp_path_factory.mktemp("trained")
     words = ("--data", EXAMPLES / "outcomes.csv", "--strong", "big", "--weak", "small", "--out", "knn")
-    Program(folder)("train", "knn", *words, "--calibrate-share", "0.4")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFROUTE_CACHE", str(folder / "cache"))  # a test has one of its own, a session has none
+        Program(folder)("train", "knn", *words, "--calibrate-share", "0.4")
     return folder / "knn"
+
+
+@pytest.fixture
+def upstream() -> Iterator[FaultyUpstream]:
+    with FaultyUpstream() as server:
+        yield server
+
+
+@pytest.fixture
+def serving(tmp_path, monkeypatch, upstream) -> Callable[..., Any]:
+    """Runs an async function over a gateway whose models are both the scripted upstream."""
+    monkeypatch.setenv("CANARY", CANARY)
+
+    def run(scenario, **sections: str) -> Any:
+        async def over() -> Any:
+            async with in_process(tmp_path, upstream.base_url, **sections) as gateway:
+                return await scenario(gateway)
+
+        return asyncio.run(over())
+
+    return run

@@ -19,7 +19,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/route": dict(CHAT),
     "/v1/feedback": {"request_id": "req_1", "score": 0.5},
 }
-NEEDS_RIGHT = {"/v1/route": "explain", "/v1/feedback": "feedback"}
+NEEDS_RIGHT = {"/v1/route": "explain", "/v1/feedback": "feedback", "/metrics": "metrics"}
 ASKED_FOR_MODEL = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"}
 BAD_KEYS = (
     "",

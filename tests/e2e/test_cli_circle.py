@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from prefroute.checkpoint import open_checkpoint
+
 PAIR = ("--strong", "big", "--weak", "small")
 ROW_KEYS = {
     *("router", "benchmark", "n", "apgr", "apgr_low", "apgr_high", "cpt50", "cpt80", "strong_quality", "weak_quality"),
@@ -63,6 +65,21 @@ def test_route_with_a_strong_share_sends_that_share_to_strong(run, checkpoint):
 
     models = [json.loads(line)["model"] for line in done.stdout.splitlines()]
     assert models.count("big") == 10
+
+
+def test_one_prompt_with_a_strong_share_takes_the_ready_made_threshold_and_says_so(run):
+    thresholds = open_checkpoint("default").manifest["metrics"]["thresholds"]
+
+    done = run("route", "What is 2 + 2?", "--strong-share", "0.3", "--json", "-")
+
+    assert json.loads(done.stdout)["threshold"] == thresholds["0.3"]
+    assert "the checkpoint's own threshold for this share is used" in done.stderr
+
+
+def test_few_prompts_with_a_strong_share_are_refused_where_the_checkpoint_has_no_table(run, checkpoint):
+    message = run.refused("route", "What is 2 + 2?", "--router", checkpoint, "--strong-share", "0.3")
+
+    assert "needs at least 20 of them, got 1, and the checkpoint has no table of thresholds." in message
 
 
 def test_a_bad_line_of_a_prompt_file_is_named(run, checkpoint):

@@ -149,6 +149,24 @@ def test_the_report_tells_what_was_refused_from_what_named_a_model(run, config):
     ]
 
 
+def test_the_report_says_what_rests_on_estimates_and_what_it_compares_with(run, config):
+    row = RequestRow("r1", time.time(), "chat", route="auto", model="big", status=200, reason="fallback")
+    row.tokens_in, row.tokens_cached, row.tokens_out = 1000, 800, 100
+    row.usage_source, row.cost_usd = "estimate", 0.25
+    engine = open_database("sqlite:///journal.db", run.folder)
+    with engine.begin() as connection:
+        write_rows(connection, [row], [], instance="i", storing=Storing())
+    engine.dispose()
+
+    shown = " ".join(run("report", config).stdout.split())
+
+    # the default share of 0.25: 200 * 10 + 800 * 2.5 + 100 * 30, and 200 * 1 + 800 * 0.25 + 100 * 2
+    assert "always strong 0.0070; always weak 0.0006" in shown
+    assert "the same tokens, as many of them cached, at that model's prices." in shown
+    assert "Estimated: the tokens of 1 requests, and so 0.2500 USD of the cost." in shown
+    assert "Fallbacks answered 1 requests for which another model had been chosen, and failed." in shown
+
+
 @pytest.mark.slow
 def test_the_journal_is_pruned_deleted_and_redacted(run, filled):
     assert "40 requests were deleted" in run("journal", "prune", filled, "--before", "39.5h").stdout
@@ -157,7 +175,7 @@ def test_the_journal_is_pruned_deleted_and_redacted(run, filled):
     )
     assert "38 stored prompts were redacted" in run("journal", "redact", filled, "--pattern", "email").stdout
     assert "38 stored prompts were dropped" in run("journal", "redact", filled, "--everything").stdout
-    assert "The journal has schema 0001." in run("journal", "upgrade", filled).stdout
+    assert "The journal has schema 0002." in run("journal", "upgrade", filled).stdout
     key = json.loads(run("keys", "create", filled, "team", "--json", "-").stdout)["key_id"]
     assert "0 requests were deleted" in run("journal", "delete", filled, "--key", key).stdout
 

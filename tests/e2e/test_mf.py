@@ -5,6 +5,9 @@ import json
 import numpy as np
 from safetensors.numpy import save_file
 
+from prefroute.checkpoint import open_checkpoint
+from prefroute.data import contamination, load
+
 TRAIN = ("--strong", "big", "--weak", "small", "--param", "min_steps=50")
 
 
@@ -21,6 +24,24 @@ def test_model_is_added_to_a_trained_router(run, outcomes):
     assert result["observed"]["interval"][0] <= result["observed"]["value"] <= result["observed"]["interval"][1]
     models = json.loads((run.folder / "mf-2" / "router.json").read_text(encoding="utf-8"))["models"]
     assert models == ["big", "small", "poet"]
+
+
+def test_a_grown_checkpoint_knows_the_prompts_that_the_new_model_was_fitted_on(run, outcomes):
+    head, *rows = outcomes.read_text(encoding="utf-8").splitlines()
+    (run.folder / "old.csv").write_text("\n".join([head, *rows[:120]]) + "\n", encoding="utf-8")
+    unanswered = [f"{row.rpartition(',')[0]}," for row in rows[180:]]
+    newcomer = [head.replace("small", "poet"), *rows[120:180], *unanswered]
+    (run.folder / "new.csv").write_text("\n".join(newcomer) + "\n", encoding="utf-8")
+    run("train", "mf", "--data", "old.csv", *TRAIN, "--out", "mf")
+
+    run("add-model", "mf", "--name", "poet", "--data", "new.csv", "--out", "mf-2")
+
+    keys = open_checkpoint(run.folder / "mf-2").training
+    assert keys is not None
+    seen = contamination(load(outcomes).prompts, keys).exact
+    assert seen.tolist() == [True] * 180 + [False] * 60
+    sources = json.loads((run.folder / "mf-2" / "router.json").read_text(encoding="utf-8"))["training_data"]
+    assert [source["name"] for source in sources] == ["old.csv", "new.csv"]
 
 
 def test_router_of_another_kind_takes_no_new_model(run, outcomes):

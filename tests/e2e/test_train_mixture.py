@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from prefroute.data import write_table
+from prefroute.data import load, write_table
 from prefroute.types import Outcomes
 
 WORDS = {"colours": ("red", "green", "blue", "white"), "animals": ("cat", "dog", "cow", "hen")}
@@ -39,13 +39,28 @@ def test_experts_are_trained_from_sources_with_pairs_of_their_own(run, tables, t
     assert json.loads((out / "router.json").read_text())["meta"]["sources"] == ["colours", "animals"]
 
 
-def test_a_kind_that_cannot_use_a_mixture_says_so(run, tables, tmp_path):
+def test_a_kind_that_needs_one_table_says_so(run, tables, tmp_path):
     message = run.refused(
-        "train", "sw_ranking", "--source", f"a={tables['colours']}", "--strong", "big", "--weak", "small",
-        "--out", tmp_path / "sw",
+        "train", "abilities", "--source", f"a={tables['colours']}", "--strong", "big", "--weak", "small",
+        "--out", tmp_path / "abilities",
     )  # fmt: skip
 
-    assert message.startswith("SWRanking.fit needs Battles or Outcomes, got Mixture.")
+    assert message.startswith("Abilities.fit needs Outcomes, got Mixture. Give it one table (--data in place of")
+
+
+def test_the_weight_of_a_source_reaches_a_kind_that_knows_nothing_of_sources(run, tables, tmp_path):
+    flipped = tmp_path / "flipped.parquet"
+    table = load(tables["colours"])
+    assert isinstance(table, Outcomes)
+    write_table(Outcomes(table.prompts, ("big", "small"), table.quality[:, ::-1]), flipped)
+
+    def win_rate(weight):
+        out = tmp_path / f"knn-{weight}"
+        words = ("--source", f"right={tables['colours']}", "--source", f"wrong={flipped},weight={weight}")
+        run("train", "knn", *words, "--strong", "big", "--weak", "small", "--out", out)
+        return json.loads(run("route", "--router", out, "--json", "-", "red blue green red prove 7").stdout)["win_rate"]
+
+    assert win_rate(0.1) > 0.5 > win_rate(10)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from prefroute.calibrate import calibrate
+from prefroute.calibrate import TARGETS, calibrate
 from prefroute.errors import ConfigError, DataError
 from prefroute.routers.base import Router, RouterState
+from prefroute.settings import load_settings
 from prefroute.types import Outcomes
 
 PRICES = {"big": 0.010, "small": 0.001}
@@ -282,3 +283,24 @@ def test_json_has_no_nan():
 
 def test_the_same_seed_gives_the_same_calibration():
     assert calibrate(Said(), TEN, strong_share=0.4, seed=1) == calibrate(Said(), TEN, strong_share=0.4, seed=1)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("value", [-3.0, 0.0, 0.001, 0.5, 1.0, 1.5, float("inf"), float("nan")])
+def test_the_settings_file_takes_the_targets_that_calibration_takes(tmp_path, target, value):
+    def is_refused(work):
+        try:
+            work()
+        except ConfigError:
+            return True
+        except DataError:  # in range, but out of reach on these prompts
+            return False
+        return False
+
+    table = Outcomes(TEN, ("big", "small"), np.tile([1.0, 0.0], (10, 1)))
+    file = tmp_path / "prefroute.yaml"
+    file.write_text(f"calibrate: {{{target}: {value}}}".replace(" inf", " .inf").replace(" nan", " .nan"))
+
+    by_calibration = is_refused(lambda: calibrate(Said(), table, **{target: value}, prices=PRICES, n_boot=1))
+
+    assert is_refused(lambda: load_settings(file)) == by_calibration

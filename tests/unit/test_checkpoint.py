@@ -159,6 +159,36 @@ def test_saving_again_replaces_the_old_checkpoint_whole(saved):
     assert [path.name for path in saved.parent.iterdir()] == ["saved"]
 
 
+def test_what_lies_beside_a_checkpoint_outlives_its_replacement(saved):
+    (saved / "notes").mkdir()
+    (saved / "notes" / "thesis.txt").write_text("years of work")
+    (saved / ".gitignore").write_text("*")
+
+    save_checkpoint(Length("big", "small").fit(tiny_outcomes()), saved)
+
+    assert (saved / "notes" / "thesis.txt").read_text() == "years of work"
+    assert sorted(path.name for path in saved.iterdir()) == [".gitignore", "README.md", "notes", MANIFEST, WEIGHTS]
+    assert open_checkpoint(saved).manifest["kind"] == "length"
+    assert [path.name for path in saved.parent.iterdir()] == ["saved"]
+
+
+def test_what_cannot_be_moved_back_beside_the_new_checkpoint_is_kept_and_named(saved, monkeypatch):
+    (saved / "thesis.txt").write_text("years of work")
+    rename = Path.rename
+
+    def fail_for_the_thesis(self: Path, target: Path) -> Path:
+        if self.name == "thesis.txt":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_thesis)
+    with pytest.raises(CheckpointError, match=r"was saved, but 'thesis\.txt'.* could not be moved back"):
+        save_checkpoint(Length("big", "small").fit(tiny_outcomes()), saved)
+
+    assert [path.read_text() for path in saved.parent.rglob("thesis.txt")] == ["years of work"]
+    assert open_checkpoint(saved).manifest["kind"] == "length"
+
+
 def test_full_disk_leaves_the_old_checkpoint_and_nothing_else(saved, monkeypatch):
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
 

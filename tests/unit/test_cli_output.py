@@ -1,14 +1,18 @@
-"""What a narrow terminal shows: whole figures in fewer columns, never figures that are cut."""
+"""What a narrow terminal shows: whole figures in fewer columns, never figures that are cut; and what errors say."""
 
 import io
 
+import pytest
 from rich.console import Console
 
-from prefroute.cli import fetch
+from prefroute.cli import fetch, train
+from prefroute.cli.app import main
 from prefroute.cli.evaluate import _fitting
-from prefroute.cli.output import Output, table_of
+from prefroute.cli.output import Output, TrainingBar, table_of
 from prefroute.data import PUBLIC_SETS
+from prefroute.train.progress import Look
 
+TRAIN = ["train", "linear", "--data", "t.csv", "--strong", "big", "--weak", "small", "--out", "r"]
 CELLS = [
     ["router", "APGR", "CPT80", "paper APGR", "vs random"],
     ["linear", "0.664 [0.644, 0.686]", "0.604 [0.569, 0.647]", "0.660 [0.640, 0.682]", "+0.164 [+0.144, +0.186]"],
@@ -50,3 +54,62 @@ def test_a_narrow_terminal_cuts_no_name_that_is_to_be_typed():
     fetch._show(output)
 
     assert [name for name in PUBLIC_SETS if f"│ {name} " not in shown.getvalue()] == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+    ],
+)
+def test_memory_that_runs_out_anywhere_is_one_line_that_says_what_to_do(monkeypatch, capsys, tmp_path, error):
+    def greedy(plan):
+        raise error
+
+    monkeypatch.setattr(train, "_read", greedy)
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SystemExit) as exit_:
+        main(TRAIN)
+
+    said = capsys.readouterr().err.splitlines()
+    assert (exit_.value.code, len(said)) == (2, 1)
+    assert said[0].startswith("prefroute: error: memory ran out. Use fewer rows")
+
+
+def test_another_error_of_a_library_is_still_a_bug(monkeypatch, capsys, tmp_path):
+    def broken(plan):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(train, "_read", broken)
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SystemExit) as exit_:
+        main(TRAIN)
+
+    assert exit_.value.code == 1
+    assert "unexpected RuntimeError; this is a bug." in capsys.readouterr().err
+
+
+def test_two_question_sets_of_one_name_are_refused_before_one_overwrites_the_other(capsys, tmp_path):
+    with pytest.raises(SystemExit) as exit_:
+        main(f"evaluate length --benchmark a/t.csv --benchmark b/t.csv --plot {tmp_path}/curve.svg".split())
+
+    assert exit_.value.code == 2
+    assert "--benchmark 'a/t.csv' and 'b/t.csv' are both called 't' in the report." in capsys.readouterr().err
+
+
+def test_a_terminal_shows_the_losses_of_the_last_look_beside_the_bar(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+
+    with TrainingBar() as bar:
+        bar(0, 100, Look(None, 0.7, 0.7))
+        bar(1, 100, Look(0.65, 0.6, 0.6))
+        bar(2, 100, None)
+
+    said = capsys.readouterr().err
+    assert "Training  train 0.6500  held-out 0.6000  best 0.6000" in said
+    assert "step" not in said

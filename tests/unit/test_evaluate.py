@@ -1,6 +1,7 @@
 """Protocols, fairness, rows and warnings, with routers that are told what to say."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -8,15 +9,17 @@ import pytest
 from prefroute.benchmarks import Benchmark, Unit
 from prefroute.data import PromptKeys
 from prefroute.errors import ConfigError, DataError
-from prefroute.evaluate import AsIs, Fitted, Folds, Gold, Kind, TrainOn, evaluate, figure, table
+from prefroute.evaluate import AsIs, Fitted, Folds, Gold, Kind, TrainOn, evaluate, evaluate_held_out, figure, table
 from prefroute.evaluate.protocols import draw_gold, without_duplicates
 from prefroute.evaluate.provenance import data_sha256, git_sha
 from prefroute.evaluate.rows import flat_warning
 from prefroute.prompts import prompt_hash
 from prefroute.routers.base import PoolRouter, Router, RouterState
+from prefroute.train.report import HeldOut
 from prefroute.types import Outcomes
 
 STRONG, WEAK = "big", "small"
+PROMPTS = ["a", "bb", "ccc", "dddd"]
 
 
 class Told(Router):
@@ -529,5 +532,59 @@ class TestProvenance:
         (tmp_path / ".git" / "HEAD").write_text("4567def\n")
         assert git_sha(tmp_path / "module.py") == "4567def"
 
+    def test_git_sha_of_a_packed_branch(self, tmp_path):
+        (tmp_path / "pyproject.toml").touch()
+        (tmp_path / ".git").mkdir()
+        (tmp_path / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+        (tmp_path / ".git" / "packed-refs").write_text(
+            "# pack-refs with: peeled fully-peeled sorted\n0000aaa refs/heads/mainly\n89abcde refs/heads/main\n"
+        )
+
+        assert git_sha(tmp_path / "module.py") == "89abcde"
+
+    @pytest.mark.parametrize("is_packed", [False, True])
+    def test_git_sha_in_a_linked_working_tree(self, tmp_path, is_packed):
+        def git(folder, *words):
+            said = subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True, text=True)
+            return said.stdout.strip()
+
+        tree, linked = tmp_path / "tree", tmp_path / "linked"
+        git(tmp_path, "init", "--quiet", tree)
+        (tree / "pyproject.toml").touch()
+        git(tree, "add", ".")
+        git(tree, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "--quiet", "--message", "first")
+        git(tree, "worktree", "add", "--quiet", "-b", "topic/one", linked)
+        if is_packed:
+            git(tree, "pack-refs", "--all")
+
+        assert git_sha(linked / "module.py") == git(linked, "rev-parse", "HEAD")
+
     def test_outside_a_working_tree_there_is_no_sha(self, tmp_path):
         assert git_sha(tmp_path / "module.py") is None
+
+
+class TestHeldOut:
+    def test_figures_are_those_of_the_scores_that_were_held_out(self):
+        held_out = HeldOut(PROMPTS, np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.5, 0.5, 1.0, 1.0]))
+
+        rows = {row["router"]: row for row in evaluate_held_out("mine", held_out, STRONG, WEAK, n_boot=50)}
+
+        # the two prompts that the strong model wins come first: half of the calls recover the whole gap
+        assert (rows["mine"]["cpt50"], rows["mine"]["cpt80"], rows["mine"]["apgr"]) == pytest.approx((0.25, 0.4, 0.75))
+        assert rows["mine"]["n"] == 4
+        assert {"random", "length", "oracle"} < set(rows)
+
+    @pytest.mark.parametrize("is_learned_later", [False, True])
+    def test_what_the_rows_were_used_for_is_said(self, is_learned_later):
+        held_out = HeldOut(PROMPTS, np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.5, 0.5, 1.0, 1.0]), is_learned_later)
+
+        warnings = evaluate_held_out("mine", held_out, STRONG, WEAK, n_boot=50)[0]["warnings"]
+
+        assert warnings[0].startswith("these rows also chose when training ended")
+        assert any("learned from these rows too" in text for text in warnings) == is_learned_later
+
+    def test_rows_on_which_the_strong_model_does_not_win_say_nothing(self):
+        held_out = HeldOut(PROMPTS, np.full(4, 0.5), np.array([0.5, 0.5, 0.0, 0.5]))
+
+        with pytest.raises(DataError, match="PGR is a share of the gap"):
+            evaluate_held_out("mine", held_out, STRONG, WEAK)

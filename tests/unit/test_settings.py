@@ -124,7 +124,7 @@ def test_item_of_a_list_is_named_by_its_place(write):
         ),
         ("calibrate: {strong_share: 1.5}", "should be less than or equal to 1, got 1.5."),
         ("calibrate: {strong_share: .nan}", "FILE:1: calibrate.strong_share: should be a finite number, got nan."),
-        ("calibrate: {mean_cost_usd: -1}", "should be greater than 0, got -1."),
+        ("calibrate: {mean_cost_usd: -1}", "should be greater than or equal to 0, got -1."),
         ("openai: {timeout_s: 0}", "should be greater than 0, got 0."),
         ("seed: yes", "FILE:1: seed: should be a valid integer, got True."),
         ("seed: '3'", "FILE:1: seed: should be a valid integer, got '3'."),

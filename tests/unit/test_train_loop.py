@@ -52,6 +52,21 @@ def test_history_has_one_entry_for_each_check():
     assert history[-1]["held_out_loss"] < history[0]["held_out_loss"]
 
 
+def test_progress_tells_every_step_and_the_losses_of_each_check():
+    told = []
+    plan = LoopPlan(steps=20, batch_size=8, check_every=10, patience=3, check_start=True)
+
+    history = Task().run(plan, progress=lambda *step: told.append(step))
+
+    assert [(done, most) for done, most, _ in told] == [(step, 20) for step in range(21)]
+    seen = {done: look for done, _, look in told if look is not None}
+    assert [
+        {"step": step, "train_loss": look.train_loss, "held_out_loss": look.held_out_loss}
+        for step, look in seen.items()
+    ] == history
+    assert seen[20].best_loss == min(entry["held_out_loss"] for entry in history)
+
+
 def test_every_row_comes_once_before_any_comes_again():
     task = Task()
 
@@ -84,7 +99,7 @@ def test_best_weights_are_kept_and_training_stops_after_patience_checks():
     best = []
     task.held_out_loss = lambda: next(losses)
 
-    def remember(done, _):
+    def remember(done, most, look):
         if done == 20:
             best.extend(task.weights())
 
@@ -115,7 +130,7 @@ def test_accumulated_parts_make_the_same_step():
 
 @pytest.mark.parametrize("killed_at", [20, 35])
 def test_killed_and_resumed_training_ends_in_the_same_weights(tmp_path, killed_at):
-    def kill(done, _):
+    def kill(done, most, look):
         if done == killed_at:
             raise KeyboardInterrupt
 
@@ -209,7 +224,7 @@ def test_full_disk_keeps_the_state_before(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("prefroute.train.saved.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
 
     with pytest.raises(CheckpointError, match="No space left"):
         Task().run(resume=path)

@@ -62,7 +62,7 @@ def test_temperature_of_calibrated_logits_is_one():
     logits = rng.normal(size=(4000, 3))
     labels = np.array([rng.choice(3, p=row) for row in softmax(logits)])
 
-    assert fit_temperature(logits, np.eye(3)[labels]) == pytest.approx(1.0, abs=0.1)
+    assert fit_temperature(logits, np.eye(3)[labels], np.ones(len(labels))) == pytest.approx(1.0, abs=0.1)
 
 
 def test_temperature_mends_logits_that_are_three_times_too_sure():
@@ -70,11 +70,11 @@ def test_temperature_mends_logits_that_are_three_times_too_sure():
     logits = rng.normal(size=(4000, 3))
     labels = np.array([rng.choice(3, p=row) for row in softmax(logits)])
 
-    assert fit_temperature(3 * logits, np.eye(3)[labels]) == pytest.approx(3.0, abs=0.3)
+    assert fit_temperature(3 * logits, np.eye(3)[labels], np.ones(len(labels))) == pytest.approx(3.0, abs=0.3)
 
 
 def test_temperature_stays_within_bounds_where_every_row_is_right():
-    assert 0.2 <= fit_temperature(np.array([[5.0, 0.0]]), np.array([[1.0, 0.0]])) < 0.21
+    assert 0.2 <= fit_temperature(np.array([[5.0, 0.0]]), np.array([[1.0, 0.0]]), np.ones(1)) < 0.21
 
 
 def test_prior_is_the_brier_score_of_the_mean():
@@ -83,14 +83,18 @@ def test_prior_is_the_brier_score_of_the_mean():
 
 
 def test_saved_report_reads_back(tmp_path):
-    made = report(evaluation=[{"router": "bert", "apgr": 0.61, "cpt50": None}])
+    figures = {f"{name}{end}": 0.61 for name in ("apgr", "cpt50", "cpt80") for end in ("", "_low", "_high")}
+    row = {"router": "bert", "n": 10, "warnings": ["<few> rows"]} | figures | {"apgr_low": 0.5, "cpt80_low": None}
+    made = report(evaluation=[row])
 
     json_path, html_path = save_training_report(made, tmp_path / "run")
 
     content = json.loads(json_path.read_text())
     assert (content["schema"], content["n_train"], content["calibration"]["temperature"]) == (1, 90, 1.5)
     assert content["history"][0] == {"step": 2, "train_loss": 1.0, "held_out_loss": 1.1}
-    assert "0.610" in html_path.read_text()
+    page = html_path.read_text()
+    assert "<td>0.610 [0.500, 0.610]</td><td>0.610</td><td>0.610</td>" in page
+    assert "&lt;few&gt; rows" in page
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["training.html", "training.json"]
 
 

@@ -57,6 +57,23 @@ def test_take_keeps_rows_in_the_order_asked_for():
     assert taken.cost_usd.tolist() == [[5, 6], [1, 2]]
 
 
+def test_a_mask_and_rising_indices_take_the_same_rows_of_a_mixture():
+    mixture = Mixture(tuple(Source(name, outcomes(((1.0, 0.0), (0.0, 1.0))), *PAIR) for name in "abc"))
+
+    by_mask, by_index = mixture.take(np.array([0, 1, 0, 0, 1, 0], dtype=bool)), mixture.take(np.array([1, 4]))
+
+    assert [source.name for source in by_mask.sources] == [source.name for source in by_index.sources] == ["a", "c"]
+    assert by_mask.prompts == by_index.prompts == ["p1", "p0"]
+
+
+@pytest.mark.parametrize("rows", [[2, 0], [1, 1], [-1, 0]])
+def test_indices_that_a_mixture_could_not_keep_in_order_are_refused(rows):
+    mixture = Mixture(tuple(Source(name, outcomes(((1.0, 0.0), (0.0, 1.0))), *PAIR) for name in "ab"))
+
+    with pytest.raises(DataError, match="indices from 0 that rise"):
+        mixture.take(np.array(rows))
+
+
 def test_a_mask_and_indices_take_the_same_battles():
     battles = Battles.of(["a", "b", "c"], ["x", "y", "x"], ["y", "x", "y"], [1.0, 0.0, 0.5])
 

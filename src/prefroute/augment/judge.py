@@ -29,6 +29,7 @@ Progress = Callable[[int, int, float], None]
 # a wrong key, no money, no such model: every further call would fare the same
 _HOPELESS = frozenset({401, 402, 403, 404})
 _MAX_FAILURES_IN_A_ROW = 10
+_MAX_RETRY_AFTER_S = 600.0  # nobody waits for a single answer; to ask again earlier than told is to be told again
 
 
 def estimate(plan: JudgePlan, state: Path) -> Estimate:
@@ -65,7 +66,8 @@ def judge(
         state: Folder that keeps every finished call.
         max_usd: What the folder's calls may cost in all, > 0, runs before this one included; None for no bound.
         n_parallel: Calls in flight at once, >= 1.
-        rpm: Attempts a minute to each endpoint, > 0; None for no limit of ours. `Retry-After` is honoured in any case.
+        rpm: Attempts a minute to each endpoint, > 0; None for no limit of ours. A `Retry-After` of up to ten minutes
+            is honoured in any case.
         seed: Draws the jitter of waits.
         progress: Told after each prompt.
 
@@ -103,10 +105,8 @@ async def _run(
     endpoints = {model.endpoint for model in (plan.strong, plan.weak, plan.judge)}
     paces = {endpoint: Pace(rpm, rng) for endpoint in endpoints}
     async with AsyncExitStack() as stack:
-        posts = {
-            endpoint: await stack.enter_async_context(OpenAIClient(endpoint, rng=rng).connected())
-            for endpoint in endpoints
-        }
+        clients = [OpenAIClient(endpoint, rng=rng, max_retry_after_s=_MAX_RETRY_AFTER_S) for endpoint in endpoints]
+        posts = {client.endpoint: await stack.enter_async_context(client.connected()) for client in clients}
         run = _Run(plan, Calls(ledger, posts, paces, max_usd), progress)
         workers = [asyncio.create_task(run.work()) for _ in range(min(n_parallel, len(plan.questions)))]
         try:

@@ -23,7 +23,7 @@ from prefroute.errors import ConfigError, DataError
 __all__ = ["Answer", "Ledger", "call_key"]
 
 _FILE = "calls.sqlite"
-_VERSION = 1
+_VERSION = 2  # 1 did not tell one endpoint's calls from another's
 _SCHEMA = """
 CREATE TABLE calls (
     key TEXT PRIMARY KEY, kind TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL, is_cut INTEGER NOT NULL,
@@ -35,16 +35,19 @@ CREATE TABLE attempts (
 """
 
 
-def call_key(kind: str, model: str, messages: Sequence[Mapping[str, str]], parameters: Mapping[str, Any]) -> str:
-    """SHA-256 of everything that decides what a call asks: the same call has the same key in every run.
+def call_key(
+    kind: str, base_url: str, model: str, messages: Sequence[Mapping[str, str]], parameters: Mapping[str, Any]
+) -> str:
+    """SHA-256 of everything that decides what a call asks, and of whom: the same call has the same key in every run.
 
     Example:
-        >>> one = call_key("answer", "m", [{"role": "user", "content": "hi"}], {"max_tokens": 9, "temperature": 0})
-        >>> two = call_key("answer", "m", [{"content": "hi", "role": "user"}], {"temperature": 0, "max_tokens": 9})
+        >>> asked, url = [{"role": "user", "content": "hi"}], "https://api.openai.com/v1"
+        >>> one = call_key("answer", url, "m", asked, {"max_tokens": 9, "temperature": 0})
+        >>> two = call_key("answer", url + "/", "m", asked, {"temperature": 0, "max_tokens": 9})
         >>> len(one), one == two
         (64, True)
     """
-    asked = [kind, model, list(messages), dict(parameters)]
+    asked = [kind, base_url.rstrip("/"), model, list(messages), dict(parameters)]
     return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

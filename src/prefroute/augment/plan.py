@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -65,7 +66,8 @@ class ChatModel:
 
     def key(self, kind: str, messages: Messages) -> str:
         """The key of the call in the ledger."""
-        return call_key(f"{kind}/{WORDING}" if kind == "judge" else kind, self.name, messages, self.parameters)
+        asked = f"{kind}/{WORDING}" if kind == "judge" else kind
+        return call_key(asked, self.endpoint.base_url, self.name, messages, self.parameters)
 
     def usd(self, tokens_in: float, tokens_out: float) -> float:
         """Price of so many tokens, US dollars; 0 where the price is not known."""
@@ -158,14 +160,15 @@ class Estimate:
     """What a run will ask and about what that costs: tokens are characters / 4, answers of a stated mean length.
 
     Attributes:
-        n_calls: Calls to make, by model, those on disk not counted.
+        n_calls: Calls to make, by model, those on disk not counted; where two endpoints know a model by one name, the
+            base URL is added to it.
         n_on_disk: Calls that are on disk already.
         tokens_in: Tokens to read.
         tokens_out: Tokens to write.
         usd: Expected cost, US dollars, of the models with a price.
         usd_if_full: The same with every answer as long as its limit; attempts that fail and are billed come on top.
         usd_spent: What the state folder has cost so far.
-        unpriced: Models to be called whose price is not known.
+        unpriced: Those of `n_calls` whose price is not known.
     """
 
     n_calls: Mapping[str, int]
@@ -180,7 +183,7 @@ class Estimate:
 
 def estimate_plan(plan: JudgePlan, ledger: Ledger | None = None) -> Estimate:
     """The estimate of a plan, less what the ledger holds."""
-    tally = _Tally(ledger)
+    tally = _Tally(plan, ledger)
     for question in plan.questions:
         asked = answer_messages(question.prompt)
         strong = question.strong_answer
@@ -189,7 +192,6 @@ def estimate_plan(plan: JudgePlan, ledger: Ledger | None = None) -> Estimate:
         weak = tally.answer(plan.weak, asked)
         for messages in plan.judge_calls(question.prompt, strong or "", weak or ""):
             tally.verdict(plan, messages, n_unknown=(strong is None) + (weak is None))
-    models = {model.name: model for model in (plan.strong, plan.weak, plan.judge)}
     return Estimate(
         n_calls=tally.n_calls,
         n_on_disk=tally.n_on_disk,
@@ -198,16 +200,19 @@ def estimate_plan(plan: JudgePlan, ledger: Ledger | None = None) -> Estimate:
         usd=tally.usd,
         usd_if_full=tally.usd_if_full,
         usd_spent=0.0 if ledger is None else ledger.usd,
-        unpriced=tuple(name for name in tally.n_calls if models[name].price is None),
+        unpriced=tuple(tally.unpriced),
     )
 
 
 class _Tally:
     """Adds calls up."""
 
-    def __init__(self, ledger: Ledger | None) -> None:
+    def __init__(self, plan: JudgePlan, ledger: Ledger | None) -> None:
         self._ledger = ledger
-        self.n_calls: dict[str, int] = {}
+        callees = {(model.name, model.endpoint.base_url) for model in (plan.strong, plan.weak, plan.judge)}
+        self._n_endpoints = Counter(name for name, _ in callees)
+        self.n_calls: Counter[str] = Counter()
+        self.unpriced: dict[str, None] = {}  # in the order in which they are called
         self.n_on_disk = 0
         self.tokens_in = self.tokens_out = self.usd = self.usd_if_full = 0.0
 
@@ -235,7 +240,11 @@ class _Tally:
 
     def _add(self, model: ChatModel, tokens_in: float, tokens_in_if_full: float, mean_out: int) -> None:
         tokens_out = min(mean_out, model.max_tokens)
-        self.n_calls[model.name] = self.n_calls.get(model.name, 0) + 1
+        shared = self._n_endpoints[model.name] > 1
+        callee = f"{model.name} at {model.endpoint.base_url}" if shared else model.name
+        self.n_calls[callee] += 1
+        if model.price is None:
+            self.unpriced[callee] = None
         self.tokens_in += tokens_in
         self.tokens_out += tokens_out
         self.usd += model.usd(tokens_in, tokens_out)

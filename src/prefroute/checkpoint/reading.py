@@ -26,7 +26,7 @@ from prefroute.checkpoint.manifest import (
 )
 from prefroute.data import PromptKeys
 from prefroute.errors import CheckpointError, ConfigError, DataError
-from prefroute.policy import Policy, policy_from_dict
+from prefroute.policy import Policy, Threshold, policy_from_dict
 from prefroute.routers import Router, RouterState, routers
 from prefroute.types import Embedder
 
@@ -66,6 +66,30 @@ class Checkpoint:
     policy: Policy | None
     training: PromptKeys | None
     manifest: Mapping[str, Any]
+
+    def ready_threshold(self, strong_share: float) -> Threshold | None:
+        """The threshold for a share from the checkpoint's own table, between its shares on a straight line.
+
+        The table was made on the router's training prompts; other prompts give another share. None where there is no
+        table.
+
+        Args:
+            strong_share: Wanted share of prompts for strong, in [0, 1].
+
+        Raises:
+            CheckpointError: If the table is no table of numbers.
+        """
+        table = self.manifest.get("metrics", {}).get("thresholds")
+        if not table:
+            return None
+        try:
+            points = sorted((float(share), float(alpha)) for share, alpha in table.items())
+            shares, alphas = zip(*[(0.0, 1.0), *points, (1.0, 0.0)], strict=True)
+            return Threshold(float(np.interp(strong_share, shares, alphas)))
+        except (AttributeError, TypeError, ValueError) as exc:
+            raise CheckpointError(
+                "The checkpoint's table of thresholds is no table of numbers. Train it again."
+            ) from exc
 
 
 def load(folder: str | Path, *, embedder: Embedder | None = None) -> Router:

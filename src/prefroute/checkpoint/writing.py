@@ -34,10 +34,13 @@ from prefroute.checkpoint.manifest import (
 )
 from prefroute.data import PromptKeys
 from prefroute.errors import CheckpointError
+from prefroute.files import replacing
 from prefroute.policy import Policy
 from prefroute.routers import Router, RouterState
 
 __all__ = ["save_checkpoint", "save_policy"]
+
+_OURS = frozenset({CARD, MANIFEST, POLICY, TRAINING, WEIGHTS})
 
 
 def save_checkpoint(
@@ -53,7 +56,7 @@ def save_checkpoint(
 ) -> str:
     """Save a fitted router, whole or not at all; returns its fingerprint.
 
-    A checkpoint that is already in the folder is replaced; anything else there is left alone.
+    A checkpoint that is already in the folder is replaced; what else lies beside its files stays.
 
     Args:
         router: A fitted router.
@@ -67,8 +70,8 @@ def save_checkpoint(
 
     Raises:
         NotFittedError: If the router is not fitted.
-        CheckpointError: If the router holds NaN or infinity or what is no JSON, the folder holds something else, or
-            writing fails; what was there before is then still there.
+        CheckpointError: If the router holds NaN or infinity or what is no JSON, the folder holds files and no
+            checkpoint, or writing fails; what was there before is then still there.
     """
     target = Path(folder).resolve()
     state, name = router.state(), fingerprint(router)
@@ -111,12 +114,10 @@ def save_policy(folder: str | Path, policy: Policy, fingerprint: str) -> None:
             f"Policy was calibrated for router {fingerprint[:12]} but {str(folder)!r} holds {held[:12]}; scores are "
             f"not comparable. Run: prefroute calibrate {folder}"
         )
-    fresh = target / f".{POLICY}.new"
     try:
-        _write(fresh, _policy_bytes(policy, fingerprint))
-        fresh.replace(target / POLICY)
+        with replacing(target / POLICY) as beside:
+            beside.write_bytes(_policy_bytes(policy, fingerprint))
     except OSError as exc:
-        fresh.unlink(missing_ok=True)
         raise CheckpointError(
             f"Could not write {str(target / POLICY)!r}: {exc.strerror}. Nothing was changed."
         ) from exc
@@ -212,7 +213,7 @@ def _check_target(target: Path) -> None:
 
 
 def _exchange(fresh: Path, target: Path) -> None:
-    """Rename `fresh` to `target`; what was there is set aside first, and put back should the renaming fail."""
+    """Rename `fresh` to `target`; the old one is set aside, and put back should that fail. Files not ours move over."""
     if not target.exists():
         fresh.rename(target)
         return
@@ -223,4 +224,17 @@ def _exchange(fresh: Path, target: Path) -> None:
     except OSError:
         aside.rename(target)
         raise
+    for entry in sorted(aside.iterdir()):
+        if entry.name not in _OURS:
+            _hand_over(entry, target)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _hand_over(entry: Path, target: Path) -> None:
+    try:
+        entry.rename(target / entry.name)
+    except OSError as exc:
+        raise CheckpointError(
+            f"The checkpoint {str(target)!r} was saved, but {entry.name!r}, which lay beside the old one, could not be "
+            f"moved back: {exc.strerror}. It is in {str(entry.parent)!r}."
+        ) from exc

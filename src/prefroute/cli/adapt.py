@@ -108,7 +108,10 @@ def adapt(
         output.say(f"  {ability.model}: {ability.n:,} prompts, mean quality {_shown(ability.observed)}, {skill}")
     if left_out:
         output.say(f"Left out, seen on fewer than ten prompts: {', '.join(left_out)}")
-    output.say(f"Its threshold {threshold:.6f} sends a share of {share:.3f} of these prompts to {strong}.")
+    output.say(
+        f"Its threshold {threshold:.6f} sends a share of {share:.3f} of these prompts to {strong}, of new "
+        "ones perhaps another."
+    )
     output.say(f"Next: prefroute calibrate {shlex.quote(str(out))} --prompts FILE --strong-share {strong_share:g}")
 
 

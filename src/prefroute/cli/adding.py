@@ -31,8 +31,10 @@ def add_model(
 
     Example: prefroute add-model runs/mf --name newcomer --data newcomer.parquet --out runs/mf-2
     """
+    import numpy as np
+
     from prefroute.checkpoint import save_checkpoint
-    from prefroute.data import load
+    from prefroute.data import PromptKeys, load
     from prefroute.routers.mf import MF
     from prefroute.types import Outcomes
 
@@ -50,8 +52,13 @@ def add_model(
     if not isinstance(table, Outcomes):
         raise ConfigError(f"--data {str(data)!r} must hold outcomes (quality of each answer), got battles.")
     added = checkpoint.router.add_model(name, table)
+    own = PromptKeys.of(table.take(~np.isnan(table.quality[:, table.column(name)])).prompts)
     fingerprint = save_checkpoint(
-        added.router, out, training=checkpoint.training, training_data=checkpoint.manifest["training_data"]
+        added.router,
+        out,
+        training=own if checkpoint.training is None else PromptKeys.merge([checkpoint.training, own]),
+        training_data=[*checkpoint.manifest["training_data"], {"name": data.name, "rows": added.n}],
+        licence=checkpoint.manifest["licence"],
     )
     figures = {"observed": added.observed, "predicted": added.predicted, "skill": added.skill}
     shown = {figure: _shown(value) for figure, value in figures.items()}

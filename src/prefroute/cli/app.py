@@ -17,6 +17,7 @@ from prefroute.cli import (
     data,
     demo,
     evaluate,
+    exporting,
     importing,
     init,
     journal,
@@ -27,7 +28,7 @@ from prefroute.cli import (
     train,
 )
 from prefroute.cli.output import printable
-from prefroute.errors import ConfigError, PrefrouteError
+from prefroute.errors import ConfigError, PrefrouteError, is_out_of_memory
 
 __all__ = ["app", "main"]
 
@@ -46,6 +47,7 @@ app.command("train", short_help="Train a router, save a checkpoint.")(train.trai
 app.command("adapt", short_help="Make a router for your own models.")(adapt.adapt)
 app.command("add-model", short_help="Add a model to an mf router.")(adding.add_model)
 app.add_typer(importing.app, name="import", short_help="Take over routers trained elsewhere.")
+app.add_typer(exporting.app, name="export", short_help="Make a bert router that needs no PyTorch.")
 app.command("evaluate", short_help="Measure routers, with intervals.")(evaluate.evaluate)
 app.command("calibrate", short_help="Choose the threshold on your own data.")(calibrate.calibrate)
 app.command("route", short_help="Say which model a prompt goes to.")(route.route)
@@ -59,6 +61,10 @@ app.command("init", short_help="Write a commented file to start from.")(init.ini
 # Recent typers carry a copy of click of their own, and export only this subclass of its usage errors.
 _USAGE_ERROR = cast(type[Exception], typer.BadParameter.__mro__[1])
 _INTERRUPTED = 130  # 128 + SIGINT, what a shell expects
+_NO_MEMORY = (
+    "memory ran out. Use fewer rows, a smaller `batch_size` or network where the kind has them (--param), or a machine "
+    "with more memory."
+)
 
 
 def _print_version(value: bool) -> None:
@@ -112,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # the boundary: whatever else escapes is a bug, and its text may hold a prompt
         if debug:
             raise
+        if is_out_of_memory(error):
+            _fail(_NO_MEMORY, exit_code=2)
         bug = f"unexpected {type(error).__name__}; this is a bug. Run again with --debug and report the trace."
         _fail(bug, exit_code=1)
 

@@ -90,6 +90,7 @@ def evaluate(
     names = benchmark or settings.evaluate.benchmarks
     opened = {word: open_router(word) for word in router if not is_kind(word)}
     pair = _pair_of(opened.values())
+    _check_names(names)
     sets = [load_benchmark(name, folder, strong=strong, weak=weak, usual=pair) for name in names]
     with Bar("Evaluating") as bar:
         entrants = _entrants(router, opened, embedder, settings, parse_params(params), bar)
@@ -129,6 +130,21 @@ def _check_protocol(train_on: Path | None, gold: int | None, folds: int | None) 
     """
     if sum(value is not None for value in (train_on, gold, folds)) > 1:
         raise ConfigError("Give one of --train-on, --gold and --folds: each says how kinds are trained.")
+
+
+def _check_names(benchmarks: Sequence[str]) -> None:
+    """Refuse two question sets of one name: pictures, pages and the provenance in the JSON go by it.
+
+    Raises:
+        ConfigError: If two names or paths end alike.
+    """
+    names = [Path(name).stem for name in benchmarks]
+    for i, name in enumerate(names):
+        if (first := names.index(name)) < i:
+            raise ConfigError(
+                f"--benchmark {benchmarks[first]!r} and {benchmarks[i]!r} are both called {name!r} in the report. "
+                "Rename a file, or evaluate them one by one."
+            )
 
 
 def _protocol(

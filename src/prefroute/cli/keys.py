@@ -32,7 +32,9 @@ def create(
     ] = None,
     right: Annotated[
         list[str] | None,
-        typer.Option("--right", metavar="RIGHT", help="feedback (default), explain, choose_threshold. Repeatable."),
+        typer.Option(
+            "--right", metavar="RIGHT", help="feedback (default), explain, choose_threshold, metrics. Repeatable."
+        ),
     ] = None,
     json_to: JsonTo = None,
 ) -> None:

@@ -38,7 +38,7 @@ ConfigFile = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Folder that holds routellm_benchmarks/. Default: $PREFROUTE_DATA."),
+    typer.Option("--data", metavar="DIR", help="Folder of the public question sets. Default: $PREFROUTE_DATA."),
 ]
 EmbedderSpec = Annotated[
     str | None,

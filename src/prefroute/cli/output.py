@@ -14,16 +14,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import typer
+
 from prefroute.errors import ConfigError, DataError, MissingExtraError
+from prefroute.files import replacing
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
     from rich.table import Table
 
+    from prefroute.train.progress import Look
+
 __all__ = [
     "Bar",
     "Output",
+    "TrainingBar",
     "check_extra",
     "check_writable",
     "own_command",
@@ -179,12 +185,8 @@ def write_text(path: Path, text: str) -> None:
     if target.exists() and not target.is_file():
         target.write_text(text, encoding="utf-8")
         return
-    beside = target.with_name(f".{target.name}.part")
-    try:
+    with replacing(target) as beside:
         beside.write_text(text, encoding="utf-8")
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def printable(text: str) -> str:
@@ -232,3 +234,24 @@ class Bar:
     def __call__(self, done: int, total: int) -> None:
         """Show that `done` of `total` steps are behind us."""
         self._progress.update(self._task, completed=done, total=total)
+
+
+class TrainingBar(Bar):
+    """A bar with the losses beside it; where no terminal shows it, a line of text for each twentieth of the training.
+
+    Call it as `prefroute.train.progress.Progress` says.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Training")
+        self._told = -1  # twentieths of the steps at the line before
+
+    def __call__(self, done: int, total: int, look: Look | None = None) -> None:
+        """Show how far the training is, and the losses that were taken last."""
+        super().__call__(done, total)
+        if look is None:
+            return
+        self._progress.update(self._task, description=f"Training  {look}")
+        if self._progress.disable and 20 * done // total != self._told:
+            self._told = 20 * done // total
+            typer.echo(f"Training: step {done:,} of {total:,}  {look}", err=True)

@@ -45,14 +45,19 @@ def route(
     ] = None,
     strong_share: Annotated[
         float | None,
-        typer.Option("--strong-share", min=0, max=1, help="Choose the threshold that sends this share to strong."),
+        typer.Option(
+            "--strong-share",
+            min=0,
+            max=1,
+            help="Threshold that sends this share of the prompts to strong; below 20 prompts, the checkpoint's own.",
+        ),
     ] = None,
     json_to: JsonTo = None,
 ) -> None:
     """Say which model each prompt goes to, its win rate and the threshold; --json writes one line a prompt.
 
-    Prompts unlike everything that the router was trained on are marked, by routers that can tell: their score is a
-    guess.
+    Prompts unlike what the router was trained on are marked "new", by routers that can tell: their score is a guess.
+    To 'default' most everyday chat is new.
 
     Example: prefroute route "Prove that there are infinitely many primes."
 
@@ -74,7 +79,7 @@ def route(
     )
     if strong_share is not None:
         prompts = list(prompts)
-        policy = _share_policy(checkpoint, prompts, strong_share)
+        policy = _share_policy(checkpoint, prompts, strong_share, output)
     else:
         policy = _threshold(checkpoint, threshold)
     with Bar("Routing") as bar:
@@ -88,15 +93,24 @@ def _threshold(checkpoint: Checkpoint, alpha: float | None) -> Threshold:
     return saved_threshold(checkpoint) if alpha is None else Threshold(alpha)
 
 
-def _share_policy(checkpoint: Checkpoint, prompts: list[str], strong_share: float) -> Threshold:
+def _share_policy(checkpoint: Checkpoint, prompts: list[str], strong_share: float, output: Output) -> Threshold:
+    """Chosen on the prompts themselves, or from the checkpoint's table where they are too few."""
     from prefroute.calibrate import calibrate
 
-    if len(prompts) < FEWEST_FOR_A_SHARE:
+    if len(prompts) >= FEWEST_FOR_A_SHARE:
+        return calibrate(checkpoint.router, prompts, strong_share=strong_share).policy
+    ready = checkpoint.ready_threshold(strong_share)
+    if ready is None:
         raise ConfigError(
             f"--strong-share chooses the threshold from the prompts themselves and needs at least "
-            f"{FEWEST_FOR_A_SHARE} of them, got {len(prompts)}. Give --threshold, or run prefroute calibrate first."
+            f"{FEWEST_FOR_A_SHARE} of them, got {len(prompts)}, and the checkpoint has no table of thresholds. Give "
+            "--threshold, or run prefroute calibrate first."
         )
-    return calibrate(checkpoint.router, prompts, strong_share=strong_share).policy
+    output.say(
+        f"Fewer than {FEWEST_FOR_A_SHARE} prompts: the checkpoint's own threshold for this share is used. It was made "
+        "on training prompts; yours may get another share."
+    )
+    return ready
 
 
 def _rows(

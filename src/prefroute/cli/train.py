@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
@@ -14,8 +14,9 @@ import typer
 from prefroute.cli.mixing import LeaveOneOut, Sources, SourceSpec, parse_sources, read_mixture, show_effects
 from prefroute.cli.opening import make_router, open_cached_embedder
 from prefroute.cli.options import ConfigFile, EmbedderSpec, JsonTo, Params, Seed, parse_params, read_config
-from prefroute.cli.output import Bar, Output
+from prefroute.cli.output import Bar, Output, TrainingBar
 from prefroute.errors import ConfigError, DataError
+from prefroute.settings import torchrun_process
 
 if TYPE_CHECKING:
     from prefroute.benchmarks import Benchmark
@@ -113,17 +114,16 @@ def train(
     words = {"kind": kind, "data": data, "strong": strong, "weak": weak, "tiers": tiers, "seed": seed, "out": out}
     plan = _plan(words, parse_sources(source), parse_params(params), settings)
     output.spare(config, *plan.paths, *(against or ()))
-    if plan.out.exists():
-        raise ConfigError(f"--out {str(plan.out)!r} exists and is left alone. Remove it, or choose another folder.")
-    if leave_one_out and len(plan.sources) < 2:
-        raise ConfigError("--leave-one-out measures what the sources of a mixture add. Give two --source or more.")
+    _check(plan, leave_one_out)
     table = _read(plan)
     n_read = len(table)
     tests = _tests(against or (), test_data or settings.data_dir)
     for name, test in tests.items():
         table = _without(table, name, test, drop_contaminated)
     router = _fit(plan, table, embedder, settings)
-    policy = None if calibrate_share is None else _policy(router, table, calibrate_share)
+    if not _goes_on():
+        return
+    policy, remark = (None, "") if calibrate_share is None else _policy(plan, router, table, calibrate_share)
     fingerprint = save_checkpoint(
         router,
         plan.out,
@@ -132,9 +132,9 @@ def train(
         policy=policy,
     )
     output.say(f"Saved {plan.kind}, from {len(table):,} rows, to {plan.out} (fingerprint {fingerprint[:12]}).")
-    effects = _effects(plan, router, table, list(tests.values())) if leave_one_out else None
-    if effects is not None:
-        show_effects(effects, output)
+    if remark:
+        output.say(remark)
+    effects = _effects(plan, router, table, list(tests.values()), output) if leave_one_out else None
     saved = {"fingerprint": fingerprint, "threshold": policy.alpha if policy else None}
     output.result(_summary(plan, len(table), n_read) | saved | (effects.to_json() if effects else {}))
     _finish(plan, router, len(table), effects, output)
@@ -175,6 +175,28 @@ def _needed(option: str, value: _T | None) -> _T:
     if not value:
         raise ConfigError(f"{option} is missing. Give it on the line, or under `train` in a file for --config.")
     return value
+
+
+def _check(plan: _Plan, leave_one_out: bool) -> None:
+    """Refuse what would end badly, before any work is done.
+
+    Raises:
+        ConfigError: If the checkpoint exists, there are no sources to leave out, or `torchrun` started several
+            processes for what one does by itself.
+    """
+    from prefroute.routers import routers
+    from prefroute.routers.base import SteppedRouter
+
+    if plan.out.exists():
+        raise ConfigError(f"--out {str(plan.out)!r} exists and is left alone. Remove it, or choose another folder.")
+    if leave_one_out and len(plan.sources) < 2:
+        raise ConfigError("--leave-one-out measures what the sources of a mixture add. Give two --source or more.")
+    if torchrun_process()[1] == 1:
+        return
+    router = routers.get(plan.kind)
+    if leave_one_out or not (issubclass(router, SteppedRouter) and router.shares_steps):
+        what = "--leave-one-out" if leave_one_out else plan.kind
+        raise ConfigError(f"{what} trains in one process, torchrun started several. Run it without torchrun.")
 
 
 def _read(plan: _Plan) -> Battles | Outcomes | Mixture:
@@ -231,24 +253,37 @@ def _fit(plan: _Plan, table: _Table, embedder_spec: str | None, settings: Settin
         if routers.get(plan.kind).uses_embedder:
             embedder = open_cached_embedder(embedder_spec or settings.embedder, settings, bar)
         router = _unfitted(plan, embedder)
-        data = cast("Battles | Outcomes", table)  # a kind that cannot use a mixture refuses it by name
         if not isinstance(router, SteppedRouter):
-            return router.fit(data)
-    with Bar("Training") as bar:
-        return router.fit(data, resume=_state_file(plan), progress=bar)
+            return router.fit(table)
+    with TrainingBar() as bar:
+        is_first = torchrun_process()[0] == 0
+        return router.fit(table, resume=_state_file(plan), progress=bar if is_first else None)
+
+
+def _goes_on() -> bool:
+    """Whether this process saves and speaks; under `torchrun` it parts from the others, and the first alone does."""
+    number, n_processes = torchrun_process()
+    if n_processes > 1:
+        from prefroute.train.processes import leave_processes
+
+        leave_processes()
+    return number == 0
 
 
 def _unfitted(plan: _Plan, embedder: Embedder | None) -> Router:
     return make_router(plan.kind, plan.strong, plan.weak, embedder=embedder, seed=plan.seed, params=plan.params)
 
 
-def _effects(plan: _Plan, router: Router, table: _Table, tests: Sequence[Benchmark]) -> SourceEffects:
+def _effects(plan: _Plan, router: Router, table: _Table, tests: Sequence[Benchmark], output: Output) -> SourceEffects:
+    """What each source adds; it is shown, too."""
     from prefroute.evaluate import leave_one_out
 
     embedder = getattr(router, "embedder", None)
     with Bar("Leaving sources out") as bar:
         mixture = cast("Mixture", table)
-        return leave_one_out(lambda: _unfitted(plan, embedder), mixture, tests, seed=plan.seed, progress=bar)
+        effects = leave_one_out(lambda: _unfitted(plan, embedder), mixture, tests, seed=plan.seed, progress=bar)
+    show_effects(effects, output)
+    return effects
 
 
 def _state_file(plan: _Plan) -> Path:
@@ -263,6 +298,8 @@ def _finish(plan: _Plan, router: Router, n: int, effects: SourceEffects | None, 
 
     _state_file(plan).unlink(missing_ok=True)
     report = getattr(router, "training_", None)  # of a kind that is trained in steps
+    if report is not None:
+        report = replace(report, evaluation=_evaluation(plan, router, output))
     if effects is not None:
         report = report or TrainingReport(plan.kind, router.params(), n_train=n, n_held_out=0, history=())
         report = replace(report, leave_one_out=effects.rows, similarity=effects.similarity)
@@ -272,10 +309,42 @@ def _finish(plan: _Plan, router: Router, n: int, effects: SourceEffects | None, 
     output.say(f"Next: prefroute route --router {shlex.quote(str(plan.out))} 'What is 2 + 2?'")
 
 
-def _policy(router: Router, table: _Table, strong_share: float) -> Threshold:
+def _evaluation(plan: _Plan, router: Router, output: Output) -> Sequence[Mapping[str, Any]]:
+    """The report's rows on what the training held out, said in a line, too; none where that cannot tell."""
+    from prefroute.evaluate import evaluate_held_out, figure
+
+    held_out = getattr(router, "held_out_", None)
+    if held_out is None:
+        return ()
+    try:
+        rows = evaluate_held_out(plan.kind, held_out, plan.strong, plan.weak, seed=plan.seed)
+    except DataError as exc:
+        output.say(f"Not evaluated on the held-out rows: {exc}")
+        return ()
+    length = next(row for row in rows if row["router"] == "length")
+    figures = ", ".join(f"{name} {figure(rows[0], name.lower())}" for name in ("APGR", "CPT50", "CPT80"))
+    output.say(f"On {rows[0]['n']:,} held-out rows: {figures}; APGR of prompt length {figure(length, 'apgr')}.")
+    return rows
+
+
+def _policy(plan: _Plan, router: Router, table: _Table, strong_share: float) -> tuple[Threshold, str]:
+    """The threshold, and what to know of it.
+
+    A router scores what it has learned from otherwise than new prompts: the threshold is chosen on those that the
+    training held out, where the router that is kept has not learned from them.
+    """
     from prefroute.calibrate import calibrate
 
-    return calibrate(router, table.prompts, strong_share=strong_share).policy
+    held_out = getattr(router, "held_out_", None)
+    if held_out is not None and not held_out.is_learned_later:
+        policy = calibrate(router, held_out.prompts, strong_share=strong_share).policy
+        return policy, f"The threshold {policy.alpha:.6f} was chosen on {len(held_out.prompts):,} held-out prompts."
+    policy = calibrate(router, table.prompts, strong_share=strong_share).policy
+    own = f"prefroute calibrate {shlex.quote(str(plan.out))} --prompts FILE --strong-share {strong_share:g}"
+    return policy, (
+        f"The threshold {policy.alpha:.6f} was chosen on the training prompts; new ones are scored otherwise, and "
+        f"their strong share may be far from {strong_share:g}. Choose it on prompts of your own: {own}"
+    )
 
 
 def _source(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from prefroute.data.concatenate import concatenate
 from prefroute.data.contamination import Contamination, PromptKeys, contamination
 from prefroute.data.fetch import Fetched, fetch
 from prefroute.data.load import inspect, load, read_columns
-from prefroute.data.pairs import WinExamples, win_examples
+from prefroute.data.pairs import WinExamples, pooled, win_examples
 from prefroute.data.phrases import PhraseLift, leaning_phrases
 from prefroute.data.prompt_file import batches, read_prompts
 from prefroute.data.public import PUBLIC_SETS, PublicSet
@@ -39,6 +39,7 @@ __all__ = [
     "inspect",
     "leaning_phrases",
     "load",
+    "pooled",
     "prompt_folds",
     "read_columns",
     "read_prompts",

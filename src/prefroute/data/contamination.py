@@ -30,15 +30,11 @@ NGRAM_SHARE = 0.5
 _SAMPLED = 16  # one n-gram in 16 is kept
 _LONG, _SHORT = 13, 8  # words of an n-gram; prompts under 13 words use 8, under 8 the whole text
 
-_OPTIONS = re.compile(
-    r"""\n\s*(?:\(?A[.):]|Options:|Answer\ Choices:|Choices:)\s*\S.*?
-        (?:\n\s*\(?B[.):]|\n\s*[-*(]|$)""",
-    re.VERBOSE | re.DOTALL | re.IGNORECASE,
-)
-_LEAD = re.compile(r"^\s*(?:question|q|problem|query|user)\s*\d*\s*[:.]\s*", re.IGNORECASE)
-_LAST_SHOT = re.compile(
-    r"\n\s*(?:question|q|problem)\s*\d*\s*:\s*(?!.*\n\s*(?:question|q|problem)\s*\d*\s*:)", re.I | re.S
-)
+# A line begins with one of these. Possessive, and from the first white space on, so that no text takes long.
+_NEW_LINE = r"(?<!\s)[^\S\n]*+\n\s*+"
+_OPTIONS = re.compile(_NEW_LINE + r"(?:\(?A[.):]|Options:|Answer Choices:|Choices:)\s*+\S", re.IGNORECASE)
+_SHOT = re.compile(_NEW_LINE + r"(?:question|q|problem)\s*+\d*+\s*+:\s*+", re.IGNORECASE)
+_LEAD = re.compile(r"^\s*+(?:question|q|problem|query|user)\s*+\d*+\s*+[:.]\s*+", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 
 
@@ -53,8 +49,8 @@ def question_stem(prompt: str) -> str:
         >>> question_stem("what is 2+2?")
         'what is 2 2'
     """
-    shot = _LAST_SHOT.search(prompt)
-    last = prompt[shot.end() :] if shot and prompt[shot.end() :].strip() else prompt
+    ends = [shot.end() for shot in _SHOT.finditer(prompt)]
+    last = prompt[ends[-1] :] if ends and prompt[ends[-1] :].strip() else prompt
     options = _OPTIONS.search(last)
     stem = last[: options.start()] if options and last[: options.start()].strip() else last
     return " ".join(_words(_LEAD.sub("", stem)))

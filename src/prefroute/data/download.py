@@ -32,6 +32,7 @@ from prefroute.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from prefroute.http import retry_after_s
 
 __all__ = ["Line", "Promise", "download", "file_sha256", "get"]
 
@@ -40,7 +41,8 @@ logger = logging.getLogger(__name__)
 
 _TIMEOUT_S = 30.0
 _ATTEMPTS = 5
-_FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0
+_FIRST_WAIT_S = 0.5
+_MAX_RETRY_AFTER_S = 600.0  # nobody waits for the file; to ask again earlier than told is to be told again
 _MAX_REDIRECTS = 5
 _PIECE_BYTES = 1 << 18
 _MAX_SMALL_BYTES = 1 << 24
@@ -99,10 +101,14 @@ def get(url: str, line: Line) -> bytes:
     """
 
     def read() -> bytes:
+        content = b""
         with _open(url, {}, line)[0] as answer:
-            content = bytes(answer.read(_MAX_SMALL_BYTES + 1))
+            while len(content) <= _MAX_SMALL_BYTES and (piece := _read(answer, url)):
+                content += piece
         if len(content) > _MAX_SMALL_BYTES:
             raise UpstreamProtocolError(f"{_host(url)} answered {urlsplit(url).path} with more than 16 MiB.")
+        if len(content) < (size := _length(answer) or 0):
+            raise _broken_off(url, f"after {len(content):,} of {size:,} bytes")
         return content
 
     return _trying(line, read)
@@ -192,8 +198,8 @@ def _merged(known: Promise, headers: list[Message], answer: Any, done: int) -> P
     def said(name: str) -> str:
         return next((value for each in headers if (value := each.get(name))), "")
 
-    length = answer.headers.get("Content-Length", "")
-    size = int(length) + done if length.isdigit() and answer.status in (200, 206) else None
+    length = _length(answer)
+    size = length + done if length is not None and answer.status in (200, 206) else None
     digest = (said("X-Linked-Etag") or said("ETag")).removeprefix("W/").strip('"').lower()
     is_sha256 = len(digest) == 64 and not set(digest) - set("0123456789abcdef") and bool(said("X-Repo-Commit"))
     return Promise(
@@ -235,6 +241,12 @@ def _write(
     if size is not None and done > size:
         part.unlink()
         raise UpstreamError(f"{_host(url)} sent {done:,} bytes of {part.stem}, where {size:,} were wanted; dropped.")
+
+
+def _length(answer: Any) -> int | None:
+    """How many bytes the answer promises; None where it does not say."""
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if length.isascii() and length.isdigit() else None
 
 
 def _read(answer: Any, url: str) -> bytes:
@@ -306,12 +318,11 @@ def _require_good(answer: Any, url: str, line: Line) -> None:
     if status == 200:
         raise UpstreamProtocolError(f"{_host(url)} answered {path} with a web page: a login, or a proxy? Check it.")
     if status in _RETRIED_4XX or status >= 500:
-        wait = answer.headers.get("Retry-After", "")
         raise UpstreamUnavailable(
             f"{_host(url)} answered {status} for {path}. Try again later.",
             status=status,
             may_pass=True,
-            retry_after_s=float(wait) if wait.isdigit() else None,
+            retry_after_s=retry_after_s(answer.headers.get("Retry-After", ""), _MAX_RETRY_AFTER_S),
         )
     if status in (401, 403):
         token = "the token was not accepted" if line.token else "no token was sent"
@@ -333,7 +344,7 @@ def _trying(line: Line, work: Callable[[], _T]) -> _T:
             if not error.may_pass or attempt == _ATTEMPTS - 1:
                 raise
             asked, own = error.retry_after_s, _FIRST_WAIT_S * 2**attempt
-            wait_s = min(own if asked is None else asked, _MAX_WAIT_S)
+            wait_s = own if asked is None else asked
             logger.info("%s Trying again in %.1f s.", error, wait_s)
             line.sleep(wait_s)
     raise AssertionError("the last attempt returns or raises")

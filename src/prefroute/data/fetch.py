@@ -17,6 +17,7 @@ from typing import Any
 from prefroute.data.download import Line, Promise, download, file_sha256, get
 from prefroute.data.public import PUBLIC_SETS, PublicSet
 from prefroute.errors import ConfigError, DataError, UpstreamError, UpstreamProtocolError, nearest
+from prefroute.files import replacing
 from prefroute.settings import github_raw_url, hub_endpoint
 
 __all__ = ["LOCK_FILE", "Fetched", "FetchedFile", "fetch"]
@@ -145,9 +146,8 @@ class _Lock:
         """Whole or not at all."""
         files = {path: {"size": it.size, "sha256": it.sha256} for path, it in self.files.items()}
         found = {"schema": 1, "repository": self.repository, "revision": self.revision, "files": files}
-        beside = self.file.with_name(f".{self.file.name}.part")
-        beside.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        beside.replace(self.file)
+        with replacing(self.file) as beside:
+            beside.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
     def pin(self, path: str, promise: Promise) -> Promise:
         """Hold the host to one commit, from the first byte on, so that a part is never completed from another one."""

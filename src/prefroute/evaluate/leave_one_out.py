@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from prefroute.benchmarks import Benchmark
 from prefroute.data import PromptKeys, prompt_folds, set_similarity, win_examples
 from prefroute.errors import ConfigError, DataError
+from prefroute.evaluate.held_out import questions_of_wins
 from prefroute.evaluate.result import figure
 from prefroute.evaluate.rows import Row
 from prefroute.evaluate.run import evaluate
 from prefroute.evaluate.scoring import Fitted, Progress
 from prefroute.routers import Router
-from prefroute.types import Embedder, Mixture, Outcomes, Source
+from prefroute.types import Embedder, Mixture, Source
 
 __all__ = ["SourceEffects", "effects_table", "leave_one_out"]
 
@@ -87,8 +86,7 @@ def leave_one_out(
     for done, (name, data) in enumerate(trainings.items()):
         if progress is not None:
             progress(done, len(trainings))
-        router: Any = make()  # `fit` of a kind that learns from mixtures
-        entrants.append(Fitted(_called(name), router.fit(data), PromptKeys.of(data.prompts)))
+        entrants.append(Fitted(_called(name), make().fit(data), PromptKeys.of(data.prompts)))
     sizes = {name: len(data) for name, data in trainings.items()}
     rows: list[Row] = []
     questions: list[Benchmark] = []
@@ -126,10 +124,9 @@ def _called(left_out: str | None) -> str:
 
 
 def _questions(source: Source) -> Benchmark:
-    """Held-out rows as a benchmark: the quality of each of the pair is how often it wins, so that APGR is the same."""
+    """Held-out rows as a benchmark."""
     examples = win_examples(Mixture((source,)), source.strong, source.weak)
-    table = Outcomes(examples.prompts, (source.strong, source.weak), np.column_stack([examples.win, 1 - examples.win]))
-    return Benchmark(source.name, table, source.strong, source.weak, "held out", "as its owner says")
+    return questions_of_wins(source.name, examples.prompts, examples.win, source.strong, source.weak)
 
 
 def _effects(

@@ -31,13 +31,26 @@ def versions() -> dict[str, str]:
 
 
 def git_sha(start: Path = Path(__file__)) -> str | None:
-    """The commit of the working tree that this file lies in; None where it is installed from a wheel."""
+    """The commit of the working tree that this file lies in, linked or not; None where a wheel was installed."""
     for folder in start.resolve().parents:
-        head = folder / ".git" / "HEAD"
-        if (folder / "pyproject.toml").is_file() and head.is_file():
-            text = head.read_text(encoding="utf-8").strip()
-            if not text.startswith("ref: "):
-                return text
-            branch = folder / ".git" / text.removeprefix("ref: ")
-            return branch.read_text(encoding="utf-8").strip() if branch.is_file() else None
+        if (folder / "pyproject.toml").is_file() and (folder / ".git").exists():
+            return _head(folder / ".git")
     return None
+
+
+def _head(git: Path) -> str | None:
+    """The commit that is checked out, whether its branch is a file of its own or a line of `packed-refs`."""
+    if git.is_file():  # of a linked work tree or a submodule: says where its folder is
+        git = git.parent / _text(git).removeprefix("gitdir: ")
+    head = _text(git / "HEAD")
+    if not head.startswith("ref: "):
+        return head or None
+    branch = head.removeprefix("ref: ")
+    shared = git / _text(git / "commondir")  # where linked work trees have their branches
+    packed = (line.partition(" ") for line in _text(shared / "packed-refs").splitlines())
+    return _text(shared / branch) or next((sha for sha, _, name in packed if name == branch), None)
+
+
+def _text(file: Path) -> str:
+    """What the file says; nothing where there is none."""
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""

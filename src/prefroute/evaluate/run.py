@@ -20,7 +20,7 @@ from prefroute.metrics import SHARES, Bootstrap, PairOutcomes, bootstrap
 from prefroute.prices import price_note, request_price_usd
 from prefroute.types import FloatArray
 
-__all__ = ["SUBJECT_PRIOR", "evaluate"]
+__all__ = ["SUBJECT_PRIOR", "evaluate", "report_of"]
 
 SUBJECT_PRIOR = "subject prior"
 
@@ -66,6 +66,24 @@ def evaluate(
     if n_boot < 1:
         raise ConfigError(f"`n_boot` must be at least 1 resample, got {n_boot}.")
     scored = score(entrants, benchmark, protocol, seed, progress)
+    return report_of(scored, benchmark, protocol.label, seed=seed, n_boot=n_boot, prices=prices, date=date)
+
+
+def report_of(
+    scored: Scored,
+    benchmark: Benchmark,
+    protocol: str,
+    *,
+    seed: int,
+    n_boot: int,
+    prices: Mapping[str, float] | None = None,
+    date: str | None = None,
+) -> Report:
+    """The report on scores that are known; the arguments are those of `evaluate`, the protocol as rows name it.
+
+    Raises:
+        DataError: If the strong model is not better than the weak one.
+    """
     usd = {model: request_price_usd(model, prices) for model in (benchmark.strong, benchmark.weak)}
     outcomes = pair_outcomes(benchmark, scored, usd)
     if not outcomes.strong.mean() > outcomes.weak.mean():
@@ -98,13 +116,13 @@ def _all_scores(benchmark: Benchmark, scored: Scored, outcomes: PairOutcomes) ->
 
 
 def _shared(
-    benchmark: Benchmark, protocol: Protocol, scored: Scored, outcomes: PairOutcomes, found: Bootstrap, seed: int
+    benchmark: Benchmark, protocol: str, scored: Scored, outcomes: PairOutcomes, found: Bootstrap, seed: int
 ) -> Row:
     """The fields that every row of one evaluation shares."""
     unit = benchmark.unit
     shared: Row = {
         "benchmark": benchmark.name,
-        "protocol": protocol.label,
+        "protocol": protocol,
         "seed": seed,
         "n": len(scored.rows),
         "n_left_out": scored.n_left_out,

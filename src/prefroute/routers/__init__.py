@@ -14,6 +14,7 @@ routers: Registry[type[Router]] = Registry(
         "ensemble": "prefroute.routers.ensemble:Ensemble",
         "experts": "prefroute.routers.experts:Experts",
         "bert": "prefroute.routers.bert:Bert",
+        "bert_onnx": "prefroute.routers.bert_onnx:BertOnnx",
         "causal_llm": "prefroute.routers.causal_llm:CausalLLM",
         "knn": "prefroute.routers.knn:KNN",
         "length": "prefroute.routers.length:Length",

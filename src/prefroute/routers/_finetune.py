@@ -22,8 +22,9 @@ from prefroute.errors import CheckpointError, ConfigError
 from prefroute.routers._folders import transformers_library
 from prefroute.routers.base import RouterState, SteppedRouter, check_data, check_prompts
 from prefroute.train.calibration import fit_temperature, softmax
-from prefroute.train.report import Calibration, TrainingReport
-from prefroute.types import Battles, FloatArray, IndexArray, Outcomes
+from prefroute.train.progress import Progress
+from prefroute.train.report import Calibration, HeldOut, TrainingReport
+from prefroute.types import Battles, FloatArray, IndexArray, Mixture, Outcomes
 
 __all__ = ["FineTuned", "Parts"]
 
@@ -62,7 +63,9 @@ class FineTuned(SteppedRouter):
         strong_share: What each label adds to P(strong preferred), k values in [0, 1].
     """
 
+    shares_steps: ClassVar[bool] = True
     left: ClassVar[bool]
+    learns_from = (Battles, Outcomes, Mixture)
     n_labels: ClassVar[int]
     strong_share: ClassVar[tuple[float, ...]]
 
@@ -75,7 +78,6 @@ class FineTuned(SteppedRouter):
     held_out_share: float
     precision: str
     seed: int
-    training_: TrainingReport | None
 
     @abstractmethod
     def _open(self) -> Parts:
@@ -91,20 +93,21 @@ class FineTuned(SteppedRouter):
 
     def fit(
         self,
-        data: Battles | Outcomes,
+        data: Battles | Outcomes | Mixture,
         *,
         resume: Path | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Self:
-        """Learn from the rows that compare `strong` with `weak`; a fit that fails leaves the router as it was.
+        """Learn from the rows that compare the pair; a fit that fails leaves the router as it was.
 
         Under torchrun every process calls this with the same data; all end with the same weights, so one saves them.
 
         Args:
-            data: Battles or outcomes.
+            data: Battles, outcomes, or a mixture, whose rows count in every loss by their weights: twice the weight,
+                twice the pull, and all weights times a number change nothing.
             resume: A file that keeps the state of the training; where it exists, the training goes on from there. The
                 caller removes it once the router is saved.
-            progress: Called with (steps done, most steps).
+            progress: Told of every step, and of the losses where they are taken.
 
         Raises:
             CheckpointError: If `resume` cannot be written, or is the state of another training.
@@ -119,11 +122,14 @@ class FineTuned(SteppedRouter):
         folds = max(2, round(1 / self.held_out_share))
         held = prompt_folds(examples.prompts, folds, self.seed) == 0  # (n,)
         targets = self._targets(examples.win)  # (n, k)
-        parts, history = self._train(examples.prompts, targets, held, resume, progress)
-        logits = self._logits(parts, [p for p, out in zip(examples.prompts, held, strict=True) if out])
-        temperature = fit_temperature(logits, targets[held])
+        weight = examples.weight / examples.weight[~held].mean()  # as many steps and the same rate as without weights
+        parts, history = self._train(examples.prompts, targets, weight, held, resume, progress)
+        held_prompts = [p for p, out in zip(examples.prompts, held, strict=True) if out]
+        logits = self._logits(parts, held_prompts)
+        temperature = fit_temperature(logits, targets[held], weight[held])
         self.parts_, self.temperature_ = parts, temperature
         before, after = (softmax(logits / t) @ np.array(self.strong_share) for t in (1.0, temperature))
+        self.held_out_ = HeldOut(held_prompts, after, examples.win[held])
         self.training_ = TrainingReport(
             kind=self.kind,
             params=self.params(),
@@ -166,34 +172,37 @@ class FineTuned(SteppedRouter):
             raise CheckpointError("The checkpoint's adapters do not fit the base's layers. Train again.")
         parts.network.to(device())
         self.parts_, self.temperature_, self.training_ = parts, float(state.meta["temperature"]), None
+        self.held_out_ = None
         return self
 
     def _train(
         self,
         prompts: Sequence[str],
         targets: FloatArray,
+        weight: FloatArray,
         held: npt.NDArray[np.bool_],
         resume: Path | None,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
     ) -> tuple[Parts, list[dict[str, Any]]]:
         """The network trained on the rows that are not held out, and its losses."""
         transformers_library(self.kind)
         from prefroute.routers import _networks
         from prefroute.train.loop import LoopPlan, fit_loop, warmup_then_linear
+        from prefroute.train.processes import join_processes
 
-        _networks.join_processes()
+        join_processes()
         with _networks.seeded(self.seed):
             parts = self._open()
         place = _networks.device()
         parts.network.to(place)
         half = self.precision == "bfloat16" or (self.precision == "auto" and place.type == "cuda")
         rows = parts.reader(prompts)
-        objective = _networks.Objective(parts.network, rows, targets, left=self.left, half=half)
+        objective = _networks.Objective(parts.network, rows, targets, weight, left=self.left, half=half)
         learned, kept = np.flatnonzero(~held), np.flatnonzero(held)
         looked_at = np.random.default_rng(self.seed).permutation(kept)[:_MOST_LOOKED_AT]
         looked_at.sort()
         if resume is None or not resume.exists():
-            self._start(parts.network, prompts, rows, targets, learned)
+            self._start(parts.network, prompts, rows, targets * weight[:, None], learned)
         plan = LoopPlan(
             steps=self.steps,
             batch_size=self.batch_size,
@@ -213,7 +222,7 @@ class FineTuned(SteppedRouter):
             plan,
             rate=warmup_then_linear(self.steps),
             resume=resume,
-            identity=self._identity(prompts, targets, parts.meta["base_sha256"]),
+            identity=self._identity(prompts, targets * weight[:, None], parts.meta["base_sha256"]),
             progress=progress,
         )
         return parts, history
@@ -232,7 +241,7 @@ class FineTuned(SteppedRouter):
             network: On its device.
             prompts: All of them.
             rows: Their token ids.
-            targets: Their label distributions, shape (n, k).
+            targets: Their label distributions, each times its weight, shape (n, k).
             learned: Which of them are not held out.
         """
 

@@ -5,15 +5,13 @@ A base is `minilm`, a folder, or a name on the Hugging Face hub. Only safetensor
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from prefroute.embed import model_folder
 from prefroute.errors import ConfigError, MissingExtraError
 
-__all__ = ["Base", "open_base", "quiet", "transformers_library"]
+__all__ = ["Base", "open_base", "transformers_library"]
 
 _NO_LIMIT = 1 << 20  # the library writes 1e30 where a tokenizer states no limit
 _DEFAULT_MAX_TOKENS = 512
@@ -51,13 +49,13 @@ def open_base(base: str, kind: str, *, decoder: bool) -> Base:
     library = transformers_library(kind)
     from safetensors import SafetensorError
 
-    from prefroute.embed.transformer import weights_hash
+    from prefroute.embed.transformer import quiet, weights_hash
 
     folder = model_folder(base)
     digest = weights_hash(folder)
     loader = library.AutoModelForCausalLM if decoder else library.AutoModel
     try:
-        with quiet(library):
+        with quiet():
             tokenizer = library.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
             model = loader.from_pretrained(str(folder), local_files_only=True, use_safetensors=True, dtype="float32")
             tokenizer.backend_tokenizer.to_str()  # a slow tokenizer has none
@@ -82,21 +80,6 @@ def transformers_library(kind: str) -> Any:
     except ImportError as exc:
         raise MissingExtraError(f"The router `{kind}`", "train") from exc
     return transformers
-
-
-@contextlib.contextmanager
-def quiet(library: Any) -> Iterator[None]:
-    """Without the library's progress bar and load report, which would cut into the command line's own output."""
-    logging = library.utils.logging
-    shows_bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if shows_bar:
-            logging.enable_progress_bar()
 
 
 def _limit(tokenizer: Any, config: Any) -> int:

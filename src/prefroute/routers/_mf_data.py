@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prefroute.data import prompt_folds
-from prefroute.errors import DataError, nearest
-from prefroute.types import Battles, FloatArray, IndexArray, Outcomes
+from prefroute.data import pooled, prompt_folds
+from prefroute.errors import DataError
+from prefroute.train.report import HeldOut
+from prefroute.types import Battles, FloatArray, IndexArray, Mixture, Outcomes
 
-__all__ = ["Comparisons", "comparisons", "held_out_rows"]
+__all__ = ["Comparisons", "comparisons", "held_out_pair", "held_out_rows"]
 
 _BLOCK_ROWS = 4096
 
@@ -28,6 +29,7 @@ class Comparisons:
         first: Index into `models` of one contestant, shape (k,).
         second: Index into `models` of the other, greater than `first`, shape (k,).
         outcome: P(first preferred), ties half, in [0, 1], shape (k,).
+        weight: How much each comparison counts, with mean 1, shape (k,).
         models: Those that met another, m names.
     """
 
@@ -36,13 +38,16 @@ class Comparisons:
     first: IndexArray
     second: IndexArray
     outcome: FloatArray
+    weight: FloatArray
     models: tuple[str, ...]
 
 
 def comparisons(
-    data: Battles | Outcomes, strong: str, weak: str, *, ties: str, pairs_per_prompt: int, seed: int
+    data: Battles | Outcomes | Mixture, strong: str, weak: str, *, ties: str, pairs_per_prompt: int, seed: int
 ) -> Comparisons:
     """Battles as they are; of outcomes, at most `pairs_per_prompt` pairs of models of each row, drawn by the seed.
+
+    Of a mixture, a weighted comparison of the classes `strong` and `weak` for each row that compares its source's pair.
 
     A pair of outcomes is a soft battle with outcome `(1 + quality_first - quality_second) / 2`. The pair
     (strong, weak) is always among a row's pairs where both were observed: it is what will be asked for.
@@ -50,24 +55,28 @@ def comparisons(
     Raises:
         DataError: If `strong` or `weak` is not in the data or never met another model, or every label is the same.
     """
-    for model in (strong, weak):
-        if model not in data.models:
-            raise DataError(nearest(model, data.models, "model"))
-    if isinstance(data, Battles):
-        row, first, second, outcome = _from_battles(data)
+    table, weights = pooled(data, strong, weak)
+    if isinstance(table, Battles):
+        row, first, second, outcome = _from_battles(table)
     else:
-        wanted = sorted((data.column(strong), data.column(weak)))
-        row, first, second, outcome = _from_outcomes(data, (wanted[0], wanted[1]), pairs_per_prompt, seed)
+        wanted = sorted((table.column(strong), table.column(weak)))
+        row, first, second, outcome = _from_outcomes(table, (wanted[0], wanted[1]), pairs_per_prompt, seed)
     if ties == "drop":
         kept = np.flatnonzero(outcome != 0.5)
         row, first, second, outcome = row[kept], first[kept], second[kept], outcome[kept]
     met = np.unique(np.concatenate([first, second]))
-    models = tuple(data.models[i] for i in met)
-    _check(outcome, models, strong, weak, ties)
+    models = tuple(table.models[i] for i in met)
+    _check(outcome, models, strong, weak)
     position: dict[str, int] = {}
-    place = np.array([position.setdefault(data.prompts[i], len(position)) for i in row.tolist()], dtype=np.intp)
+    place = np.array([position.setdefault(table.prompts[i], len(position)) for i in row.tolist()], dtype=np.intp)
     return Comparisons(
-        list(position), place, np.searchsorted(met, first), np.searchsorted(met, second), outcome, models
+        prompts=list(position),
+        row=place,
+        first=np.searchsorted(met, first),
+        second=np.searchsorted(met, second),
+        outcome=outcome,
+        weight=weights[row] / weights[row].mean(),
+        models=models,
     )
 
 
@@ -83,10 +92,29 @@ def held_out_rows(table: Comparisons, share: float, seed: int) -> tuple[IndexArr
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
-def _check(outcome: FloatArray, models: tuple[str, ...], strong: str, weak: str, ties: str) -> None:
+def held_out_pair(table: Comparisons, rows: IndexArray, win_rate: FloatArray, strong: str, weak: str) -> HeldOut | None:
+    """Those of the held-out rows in which `strong` met `weak`; None where they did not.
+
+    Args:
+        table: Comparisons.
+        rows: Those that were held out, shape (k,).
+        win_rate: P(first preferred) of each as it was scored, in [0, 1], shape (k,).
+        strong: One of the models.
+        weak: Another.
+    """
+    s, w = table.models.index(strong), table.models.index(weak)
+    met = np.flatnonzero((table.first[rows] == min(s, w)) & (table.second[rows] == max(s, w)))
+    if not len(met):
+        return None
+    scored, observed = win_rate[met], table.outcome[rows[met]]
+    if s > w:
+        scored, observed = 1 - scored, 1 - observed
+    return HeldOut([table.prompts[i] for i in table.row[rows[met]].tolist()], scored, observed, is_learned_later=True)
+
+
+def _check(outcome: FloatArray, models: tuple[str, ...], strong: str, weak: str) -> None:
     if not len(outcome):
-        left = " once ties are dropped" if ties == "drop" else ""
-        raise DataError(f"No row compares two models{left}. Bring rows in which two models met.")
+        raise DataError("No row compares two models once ties are dropped. Bring rows in which one of two models wins.")
     for model in (strong, weak):
         if model not in models:
             raise DataError(f"{model!r} never met another model in this data. Bring rows in which it did.")

@@ -14,7 +14,8 @@ import torch
 
 from prefroute.routers._mf_data import Comparisons
 from prefroute.routers._mf_factors import Factors
-from prefroute.train.loop import LoopPlan, Progress, fit_loop
+from prefroute.train.loop import LoopPlan, fit_loop
+from prefroute.train.progress import Progress
 from prefroute.types import FloatArray, IndexArray
 
 __all__ = ["Recipe", "train_factors"]
@@ -71,7 +72,7 @@ def train_factors(
     centre = vectors.mean(axis=0)
     space = torch.from_numpy(vectors - centre)
     row, first, second = (torch.from_numpy(column) for column in (table.row, table.first, table.second))
-    outcome = torch.from_numpy(table.outcome.astype(np.float32))
+    outcome, weight = (torch.from_numpy(column.astype(np.float32)) for column in (table.outcome, table.weight))
     loss_of = torch.nn.functional.binary_cross_entropy_with_logits
     with torch.random.fork_rng():
         torch.default_generator.manual_seed(recipe.plan.seed)
@@ -81,12 +82,13 @@ def train_factors(
         chosen = torch.from_numpy(learned[rows])
         noisy = space[row[chosen]]
         noisy = noisy + recipe.noise * torch.randn_like(noisy)
-        return loss_of(network(noisy, first[chosen], second[chosen]), outcome[chosen])
+        return loss_of(network(noisy, first[chosen], second[chosen]), outcome[chosen], weight[chosen])
 
     kept = torch.from_numpy(held_out)
 
     def held_out_loss() -> float:
-        return float(loss_of(network(space[row[kept]], first[kept], second[kept]), outcome[kept]))
+        loss = loss_of(network(space[row[kept]], first[kept], second[kept]), outcome[kept], weight[kept])
+        return float(loss / weight[kept].mean())
 
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     with _one_thread():

@@ -15,7 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from prefroute.embed.padding import padded
 from prefroute.errors import ConfigError, MissingExtraError
+from prefroute.routers._readers import batches
+from prefroute.types import FloatArray
 
 __all__ = [
     "DecoderNetwork",
@@ -29,7 +32,6 @@ __all__ = [
     "features_of",
     "first_rows",
     "freeze_lower",
-    "join_processes",
     "load_arrays",
     "logits_of",
     "lora",
@@ -38,7 +40,6 @@ __all__ = [
     "set_head",
 ]
 
-_TOKENS_PER_BATCH = 8192  # when scoring: what keeps the activations of a large model within a few gigabytes
 _LEAST_FILLED = 0.8  # share of a training group's tokens that are no padding
 
 
@@ -102,27 +103,36 @@ class DecoderNetwork(torch.nn.Module):  # type: ignore[misc]
 
 
 class Objective:
-    """Cross-entropy of a network's labels with wanted distributions.
+    """Weighted cross-entropy of a network's labels with wanted distributions.
 
     Args:
         network: A network of this module, on its device.
         rows: Token ids of each prompt, n lists.
         targets: Label distributions, shape (n, k).
+        weight: How much each prompt counts, with mean 1 over those that are learned from, shape (n,).
         left: Whether padding stands on the left.
         half: Whether to compute in bfloat16 where that is safe (autocast); weights stay float32.
     """
 
     def __init__(
-        self, network: Any, rows: Sequence[Sequence[int]], targets: npt.NDArray[np.float64], *, left: bool, half: bool
+        self,
+        network: Any,
+        rows: Sequence[Sequence[int]],
+        targets: FloatArray,
+        weight: FloatArray,
+        *,
+        left: bool,
+        half: bool,
     ) -> None:
         self._network = network
         self._rows = rows
-        self._targets = torch.from_numpy(targets).float()
+        self._targets = torch.from_numpy(targets * weight[:, None]).float()  # cross-entropy is linear in them
+        self._weight = weight
         self._left = left
         self._half = half
 
     def loss(self, chosen: npt.NDArray[np.intp]) -> Any:
-        """Mean loss of the chosen rows, a torch scalar."""
+        """Mean of the chosen rows' losses, each times its weight, a torch scalar."""
         place = next(self._network.parameters()).device
         total = torch.zeros((), device=place)
         for group in _of_like_length(self._rows, chosen):
@@ -134,10 +144,11 @@ class Objective:
         return total / len(chosen)
 
     def held_out_loss(self, chosen: npt.NDArray[np.intp]) -> float:
-        """Mean loss of the chosen rows as they are scored: in float32, without dropout."""
+        """Weighted mean loss of the chosen rows as they are scored: in float32, without dropout."""
         targets = self._targets[chosen].double()
         logits = logits_of(self._network, [self._rows[i] for i in chosen], targets.shape[1], left=self._left)
-        return float(torch.nn.functional.cross_entropy(torch.from_numpy(logits), targets))
+        loss = float(torch.nn.functional.cross_entropy(torch.from_numpy(logits), targets))
+        return loss / float(self._weight[chosen].mean())
 
 
 def _of_like_length(rows: Sequence[Sequence[int]], chosen: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
@@ -202,16 +213,6 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def join_processes() -> None:
-    """Under torchrun, meet the other processes; they share every batch from then on (`prefroute.train.loop`)."""
-    distributed = torch.distributed
-    if not distributed.is_available() or distributed.is_initialized() or not distributed.is_torchelastic_launched():
-        return
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    if torch.cuda.is_available():
-        torch.cuda.set_device(device())
-
-
 def device() -> Any:
     """The first CUDA device, or that of this process under torchrun; the CPU where there is none."""
     if not torch.cuda.is_available():
@@ -221,15 +222,9 @@ def device() -> Any:
     return torch.device("cuda")
 
 
-def pad(rows: Sequence[Sequence[int]], *, left: bool, fill: int = 0) -> tuple[Any, Any]:
+def pad(rows: Sequence[Sequence[int]], *, left: bool) -> tuple[Any, Any]:
     """Token ids and mask of equal length, int64, shape (b, t) each, t at least 1."""
-    width = max(1, *(len(row) for row in rows))
-    ids = np.full((len(rows), width), fill, dtype=np.int64)
-    mask = np.zeros((len(rows), width), dtype=np.int64)
-    for i, row in enumerate(rows):
-        place = slice(width - len(row), width) if left else slice(0, len(row))
-        ids[i, place] = row
-        mask[i, place] = 1
+    ids, mask = padded(rows, left=left)
     return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
@@ -248,14 +243,11 @@ def _through(
 ) -> npt.NDArray[np.float64]:
     """What `read` makes of tokenised prompts, shape (n, width), in batches of like length; without dropout."""
     values = np.zeros((len(rows), width))
-    by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     place = next(network.parameters()).device
     training = network.training
     network.eval()
     with torch.inference_mode():
-        while by_length:
-            n = max(1, min(len(by_length), 64, _TOKENS_PER_BATCH // max(1, len(rows[by_length[-1]]))))
-            batch, by_length = by_length[-n:], by_length[:-n]
+        for batch in batches(rows):
             ids, mask = pad([rows[i] for i in batch], left=left)
             values[batch] = read(ids.to(place), mask.to(place)).double().cpu().numpy()
     network.train(training)

@@ -23,7 +23,7 @@ def fit_probe(features: FloatArray, targets: FloatArray, fold: IndexArray) -> tu
 
     Args:
         features: Shape (n, d).
-        targets: Label distributions, shape (n, k).
+        targets: Label distributions, each times its row's weight, shape (n, k).
         fold: Of each row, shape (n,).
 
     Returns:

@@ -1,16 +1,18 @@
-"""From prompts to token ids for the fine-tuned routers: the same code when training and when scoring.
+"""From prompts to token ids for the fine-tuned routers: one code for training and scoring, with torch and without.
 
 A prompt's text never becomes a special token, whatever it says: "[SEP]" or "[[5]]" in a prompt is read as characters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prefroute.embed.text import CHARS_PER_TOKEN, model_text
 
-__all__ = ["DecoderReader", "EncoderReader"]
+__all__ = ["DecoderReader", "EncoderReader", "batches"]
+
+_MOST_AT_ONCE = 64
 
 
 def _tokenizer(text: str) -> Any:
@@ -69,3 +71,22 @@ class DecoderReader:
             return ids
         tail = self._budget // 3
         return ids[: self._budget - tail] + ids[len(ids) - tail :]
+
+
+def batches(rows: Sequence[Sequence[int]], most_tokens: int = 8192) -> Iterator[list[int]]:
+    """Places of the rows in batches of like length, the longest first.
+
+    Args:
+        rows: Token ids of each prompt.
+        most_tokens: Of a batch with its padding; a longer row comes alone. As it is, the activations of a large
+            model stay within a few gigabytes.
+
+    Example:
+        >>> list(batches([[1], [1, 2, 3], [1, 2]]))
+        [[0, 2, 1]]
+    """
+    by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    while by_length:
+        n = max(1, min(_MOST_AT_ONCE, most_tokens // max(1, len(rows[by_length[-1]]))))
+        yield by_length[-n:]
+        del by_length[-n:]

@@ -42,14 +42,12 @@ class Response:
         quality: Coefficients of z on each view, zeros where no row has a quality, same shapes.
         shape: Slope, intercept, curvature, and what z is centred by, shape (4,).
         strengths: The ridge strength that was chosen for the gain on each view.
-        held_out: Win rate of each training row, from views that did not see the row's fold, shape (n,).
     """
 
     gain: tuple[FloatArray, ...]
     quality: tuple[FloatArray, ...]
     shape: FloatArray
     strengths: tuple[float, ...]
-    held_out: FloatArray
 
 
 def win_rate(gain: float, z: float, shape: Sequence[float]) -> float:
@@ -127,8 +125,7 @@ def fit_response(views: Views, win: FloatArray, quality: Quality, weight: FloatA
     found = gain.held_out @ share[: len(VIEWS)] + slope * z
     link = logistic_link(found + curvature * square, win, weight)
     shape = [*link.tolist(), float(curvature), centre]
-    held_out = np.array([win_rate(*row, shape) for row in zip(found.tolist(), z.tolist(), strict=True)])
-    return Response(coefs, towards, np.array(shape), gain.strengths, held_out)
+    return Response(coefs, towards, np.array(shape), gain.strengths)
 
 
 def cautious(columns: FloatArray, target: FloatArray, weight: FloatArray, prior: Sequence[float]) -> FloatArray:

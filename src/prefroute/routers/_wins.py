@@ -88,7 +88,9 @@ def model_wins(data: Battles | Outcomes) -> FloatArray:
     return wins
 
 
-def prompt_wins(data: Battles | Outcomes, tier: IndexArray, rows: IndexArray, *, anchor: bool) -> PromptWins:
+def prompt_wins(
+    data: Battles | Outcomes, tier: IndexArray, rows: IndexArray, weight: FloatArray, *, anchor: bool
+) -> PromptWins:
     """Wins of tier i over tier j on each distinct prompt.
 
     Args:
@@ -96,12 +98,14 @@ def prompt_wins(data: Battles | Outcomes, tier: IndexArray, rows: IndexArray, *,
             soft battle with outcome `(1 + quality_i - quality_j) / 2`.
         tier: Tier of each model, 0 to t - 1, shape (m,).
         rows: Which distinct prompt each row of `data` is about, shape (n,).
+        weight: How many wins a win counts as in each row of `data`, shape (n,).
         anchor: Whether a battle inside a tier counts as the anchor (contestant t) against that tier; else it is left
             out, since it tells nothing about the order of tiers. Outcomes always leave it out.
     """
     contestants = int(tier.max()) + 2
     made = _from_battles(data, tier, anchor) if isinstance(data, Battles) else _from_outcomes(data, tier)
     row, first, second, won = made
+    won = won * weight[row]
     n = int(rows.max()) + 1
     decided = won > 0
     places, entry = np.unique(((first * contestants + second) * n + rows[row])[decided], return_inverse=True)

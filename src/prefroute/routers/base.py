@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,9 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from prefroute.errors import CheckpointError, ConfigError, DataError, NotFittedError
+from prefroute.train.progress import Progress
+from prefroute.train.report import HeldOut, TrainingReport
 from prefroute.types import Battles, Embedder, FloatArray, Mixture, Outcomes
 
 __all__ = ["NoveltyRouter", "PoolRouter", "Router", "RouterState", "SteppedRouter"]
+
+
+_ONE_TABLE = "Give it one table (--data in place of --source), or choose another kind for several: linear, experts."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class Router(ABC):
     Attributes:
         kind: The registered name of the class, one word; also its file's name and its name on the command line.
         uses_embedder: Whether the constructor takes `embedder`.
-        learns_from: The tables that `fit` takes.
+        learns_from: The tables that `fit` takes; none for a kind that is made of another router, whose `fit` refuses.
         strong: Name of the strong model of the pair that is scored.
         weak: Name of the weak model of the pair.
     """
@@ -56,7 +61,7 @@ class Router(ABC):
     weak: str
 
     @abstractmethod
-    def fit(self, data: Battles | Outcomes) -> Self:
+    def fit(self, data: Battles | Outcomes | Mixture) -> Self:
         """Learn from data; the same data and seed give the same router. Leaves the data untouched.
 
         Raises:
@@ -143,15 +148,27 @@ class NoveltyRouter(Router):
 
 
 class SteppedRouter(Router):
-    """A router that is trained in steps: it shows how far it is, and goes on where it was interrupted."""
+    """A router that is trained in steps: it shows how far it is, and goes on where it was interrupted.
+
+    Attributes:
+        shares_steps: Whether the processes that `torchrun` starts share every step.
+        training_: Report of the training; None on a router that was loaded.
+        held_out_: The held-out rows of the training, as they were scored; None likewise, or where none tells of the
+            pair.
+    """
+
+    shares_steps: ClassVar[bool] = False
+
+    training_: TrainingReport | None
+    held_out_: HeldOut | None
 
     @abstractmethod
     def fit(
         self,
-        data: Battles | Outcomes,
+        data: Battles | Outcomes | Mixture,
         *,
         resume: Path | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Self:
         """Learn from data.
 
@@ -159,7 +176,7 @@ class SteppedRouter(Router):
             data: As for `Router.fit`.
             resume: A file for the state of the training; where it exists, the training goes on from there. The caller
                 removes it once the router is saved.
-            progress: Called with (steps done, most steps).
+            progress: Told of every step, and of the losses where they are taken.
         """
 
 
@@ -175,7 +192,7 @@ def check_data(router: Router, data: Battles | Outcomes | Mixture) -> None:
         wanted = " or ".join(kind.__name__ for kind in router.learns_from)
         raise DataError(
             f"{type(router).__name__}.fit needs {wanted}, got {type(data).__name__}. "
-            "Read a table with prefroute.data.load(path)."
+            + (_ONE_TABLE if isinstance(data, Mixture) else "Read a table with prefroute.data.load(path).")
         )
     if not len(data):
         raise DataError(f"{type(router).__name__}.fit got a table without rows; at least one is needed.")

@@ -9,26 +9,22 @@ a penalised regression on the untouched encoder (`_probe`), where fine-tuning ta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from prefroute.data import prompt_folds
 from prefroute.errors import ConfigError
-from prefroute.routers._bert_onnx import OnnxScorer, write_graph
 from prefroute.routers._finetune import FineTuned, Parts
 from prefroute.routers._folders import open_base, transformers_library
 from prefroute.routers._readers import EncoderReader
 from prefroute.types import FloatArray, IndexArray
 
-__all__ = ["Bert", "export_onnx"]
+__all__ = ["Bert"]
 
 _POOLINGS = ("cls", "mean")
 _PROBE_FOLDS = 5
 _MOST_PROBED = 5_000  # prompts: enough for a line, and minutes on a CPU
-# short, long, empty and past every limit: what an exported graph is compared on
-_PROBES = ("Hi", "", "Prove that the square root of two is irrational. " * 9, "word " * 4000)
 
 
 class Bert(FineTuned):
@@ -145,37 +141,3 @@ class Bert(FineTuned):
     def _targets(self, win: FloatArray) -> FloatArray:
         """Strong wins, tie, weak wins; a soft win lies between its two neighbours, shape (n, 3)."""
         return np.stack([np.maximum(2 * win - 1, 0), 1 - np.abs(2 * win - 1), np.maximum(1 - 2 * win, 0)], axis=1)
-
-
-def export_onnx(router: Bert, folder: str | Path, *, tolerance: float = 1e-4) -> OnnxScorer:
-    """The router as an ONNX graph, for serving without torch; checked against the router before it is returned.
-
-    Args:
-        router: A fitted router.
-        folder: Where to; `model.onnx`, `tokenizer.json` and `scoring.json` are written.
-        tolerance: How far a score of the graph may be from the router's.
-
-    Raises:
-        NotFittedError: If the router is not fitted.
-        MissingExtraError: If the extra `onnx` is not installed.
-        ConfigError: If the encoder cannot be exported, or the graph scores otherwise than the router.
-    """
-    router._require("parts_")
-    parts = router.parts_
-    scoring = {
-        "schema": 1,
-        "strong": router.strong,
-        "weak": router.weak,
-        "max_tokens": parts.meta["max_tokens"],
-        "temperature": router.temperature_,
-        "strong_share": list(router.strong_share),
-    }
-    write_graph(parts.network, parts.tokenizer, scoring, Path(folder))
-    scorer = OnnxScorer.open(folder)
-    distance = float(np.abs(scorer.win_rate(_PROBES) - router.win_rate(_PROBES)).max())
-    if not distance <= tolerance:
-        raise ConfigError(
-            f"The exported graph scores {distance:.2g} away from the router, more than {tolerance:g}. Do not serve "
-            f"{str(folder)!r}; serve the checkpoint itself."
-        )
-    return scorer

@@ -25,7 +25,7 @@ from prefroute.routers import routers
 from prefroute.routers._response import cautious
 from prefroute.routers._sigmoid import logistic_link, sigmoid
 from prefroute.routers.base import Router, RouterState, check_data, check_prompts
-from prefroute.types import Battles, Embedder, FloatArray, Outcomes
+from prefroute.types import Battles, Embedder, FloatArray, Mixture, Outcomes
 
 __all__ = ["Ensemble"]
 
@@ -59,6 +59,7 @@ class Ensemble(Router):
 
     kind: ClassVar[str] = "ensemble"
     uses_embedder: ClassVar[bool] = True
+    learns_from = (Battles, Outcomes, Mixture)
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class Ensemble(Router):
         self.folds = folds
         self.seed = seed
 
-    def fit(self, data: Battles | Outcomes) -> Self:
+    def fit(self, data: Battles | Outcomes | Mixture) -> Self:
         """Learn the members and their weights; a fit that fails leaves the router as it was.
 
         Raises:
@@ -138,7 +139,9 @@ class Ensemble(Router):
         self._vectors, self.members_, self.weights_, self.link_ = vectors, members, weights, link
         return self
 
-    def _held_out(self, data: Battles | Outcomes, prompts: Sequence[str], vectors: _HeldVectors) -> FloatArray:
+    def _held_out(
+        self, data: Battles | Outcomes | Mixture, prompts: Sequence[str], vectors: _HeldVectors
+    ) -> FloatArray:
         """Log odds of prompts of `data` by members that were fitted without the prompt's fold, shape (n, k)."""
         folds = prompt_folds(data.prompts, self.folds, self.seed)
         fold_of = dict(zip(data.prompts, folds.tolist(), strict=True))

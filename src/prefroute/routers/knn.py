@@ -13,7 +13,7 @@ from prefroute.data import win_examples
 from prefroute.errors import CheckpointError, ConfigError, DataError
 from prefroute.routers._wins import distinct
 from prefroute.routers.base import PoolRouter, RouterState, check_data, checked_arrays, embed, unit_rows
-from prefroute.types import Battles, Embedder, FloatArray, IndexArray, Outcomes
+from prefroute.types import Battles, Embedder, FloatArray, IndexArray, Mixture, Outcomes
 
 __all__ = ["KNN"]
 
@@ -52,6 +52,7 @@ class KNN(PoolRouter):
 
     kind: ClassVar[str] = "knn"
     uses_embedder: ClassVar[bool] = True
+    learns_from = (Battles, Outcomes, Mixture)
 
     def __init__(
         self,
@@ -68,8 +69,10 @@ class KNN(PoolRouter):
         self.k = k
         self.prior = prior
 
-    def fit(self, data: Battles | Outcomes) -> Self:
+    def fit(self, data: Battles | Outcomes | Mixture) -> Self:
         """Keep the vectors and labels of every prompt; equal prompts become one, with all their labels.
+
+        A row of weight w in a mixture counts as w equal rows.
 
         Raises:
             ConfigError: If a parameter is out of its range.
@@ -78,15 +81,16 @@ class KNN(PoolRouter):
         check_data(self, data)
         self._check_parameters()
         examples = win_examples(data, self.strong, self.weak)
-        prompts, labels = examples.prompts, examples.win[:, None]
+        prompts, labels, weight = examples.prompts, examples.win[:, None], examples.weight
         models: tuple[str, ...] = (self.strong, self.weak)
         if isinstance(data, Outcomes):
             prompts, models, labels = _outcome_labels(data, self.strong, self.weak)
+            weight = np.ones(len(prompts))
         texts, rows = distinct(prompts)
         seen = ~np.isnan(labels)
         sums, counts = np.zeros((2, len(texts), labels.shape[1]))
-        np.add.at(sums, rows, np.where(seen, labels, 0.0))
-        np.add.at(counts, rows, seen)
+        np.add.at(sums, rows, np.where(seen, labels, 0.0) * weight[:, None])
+        np.add.at(counts, rows, seen * weight[:, None])
         vectors = embed(self.embedder, texts)
         centre = vectors.mean(axis=0)
         return self._become(models, centre, _centred(vectors, centre), sums, counts)
@@ -101,11 +105,15 @@ class KNN(PoolRouter):
 
         Raises:
             NotFittedError: Before `fit` or `restore`.
-            DataError: If the router was fitted on battles, which tell who won but not how good an answer was.
+            DataError: If the router was fitted on battles, which tell who won but not how good an answer was, or on a
+                mixture, whose sources have models of their own.
         """
         self._require("vectors_")
         if self.sums_.shape[1] == 1:
-            raise DataError("KNN was fitted on battles, which hold no quality. Fit it on outcomes, or use `win_rate`.")
+            raise DataError(
+                "KNN was fitted on battles, which hold no quality, or on a mixture of pairs. Fit it on outcomes, or "
+                "use `win_rate`."
+            )
         return self._smoothed(prompts, slice(1, None), np.arange(0))
 
     def state(self) -> RouterState:

@@ -13,7 +13,7 @@ import numpy as np
 
 from prefroute.errors import CheckpointError
 from prefroute.routers.base import Router, RouterState, check_data, check_prompts
-from prefroute.types import Battles, FloatArray, Outcomes
+from prefroute.types import Battles, FloatArray, Mixture, Outcomes
 
 __all__ = ["Length"]
 
@@ -38,12 +38,13 @@ class Length(Router):
     """
 
     kind: ClassVar[str] = "length"
+    learns_from = (Battles, Outcomes, Mixture)
 
     def __init__(self, strong: str, weak: str) -> None:
         self.strong = strong
         self.weak = weak
 
-    def fit(self, data: Battles | Outcomes) -> Self:
+    def fit(self, data: Battles | Outcomes | Mixture) -> Self:
         """Learn the usual length of a prompt, from any data. See `Router.fit`."""
         check_data(self, data)
         sizes = _log_sizes(data.prompts)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from prefroute.errors import CheckpointError, ConfigError, DataError, MissingExtraError, nearest
 from prefroute.routers._mf_adding import AddedModel, Evidence, evidence_folds, fit_added
-from prefroute.routers._mf_data import Comparisons, comparisons, held_out_rows
+from prefroute.routers._mf_data import Comparisons, comparisons, held_out_pair, held_out_rows
 from prefroute.routers._mf_factors import Factors, Link, fit_link, pool_win_rates
 from prefroute.routers._mf_prompts import PromptView
 from prefroute.routers._mf_routellm import ROUTELLM_MODELS, read_routellm
@@ -39,8 +39,9 @@ from prefroute.routers.base import (
     checked_arrays,
 )
 from prefroute.train.calibration import fit_temperature
+from prefroute.train.progress import Progress, on_all_rows
 from prefroute.train.report import Calibration, TrainingReport
-from prefroute.types import Battles, Embedder, FloatArray, IndexArray, Outcomes
+from prefroute.types import Battles, Embedder, FloatArray, IndexArray, Mixture, Outcomes
 
 __all__ = ["MF", "AddedModel"]
 
@@ -99,6 +100,7 @@ class MF(PoolRouter, SteppedRouter):
 
     kind: ClassVar[str] = "mf"
     uses_embedder: ClassVar[bool] = True
+    learns_from = (Battles, Outcomes, Mixture)
 
     def __init__(  # noqa: PLR0913 - one for each setting of the recipe
         self,
@@ -139,17 +141,18 @@ class MF(PoolRouter, SteppedRouter):
 
     def fit(
         self,
-        data: Battles | Outcomes,
+        data: Battles | Outcomes | Mixture,
         *,
         resume: Path | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Self:
         """Learn every model's vector; a fit that fails leaves the router as it was.
 
         Args:
-            data: Battles or outcomes of two or more models, `strong` and `weak` among them.
+            data: Battles or outcomes of two or more models, `strong` and `weak` among them; or a mixture, whose rows
+                become weighted battles of `strong` against `weak`, whatever its sources call them.
             resume: A file for the state of the training; where it exists, the training goes on from there.
-            progress: Called with (steps done, most steps).
+            progress: Told of every step of both trainings, and of the losses where they are taken.
 
         Raises:
             ConfigError: If a parameter is out of its range.
@@ -171,16 +174,19 @@ class MF(PoolRouter, SteppedRouter):
         tested = halfway.compare(vectors, *(column[held_out] for column in (table.row, table.first, table.second)))
         observed = table.outcome[held_out]
         temperature = fit_temperature(
-            np.column_stack([tested, np.zeros_like(tested)]), np.column_stack([observed, 1 - observed])
+            np.column_stack([tested, np.zeros_like(tested)]),
+            np.column_stack([observed, 1 - observed]),
+            table.weight[held_out],
         )
         best = min(history, key=lambda entry: entry["held_out_loss"])["step"]
         everything = np.arange(len(table.row))
         final = round(best * len(everything) / len(learned))  # as many rounds as were best, now through all rows
-        factors, _ = self._train(table, vectors, everything, held_out, final, None, None)
+        factors, _ = self._train(table, vectors, everything, held_out, final, None, on_all_rows(progress))
         factors = replace(factors, weight=factors.weight / temperature)
         link = self._fit_link(data, table, factors, vectors) if isinstance(data, Outcomes) else None
         self.models, self.view_, self.factors_, self.link_ = table.models, view, factors, link
-        self.training_: TrainingReport | None = TrainingReport(
+        self.held_out_ = held_out_pair(table, held_out, sigmoid(tested / temperature), self.strong, self.weak)
+        self.training_ = TrainingReport(
             kind=self.kind,
             params=self.params(),
             n_train=len(learned),
@@ -277,7 +283,8 @@ class MF(PoolRouter, SteppedRouter):
             )
         router = cls(strong, weak, embedder, dim=r, ties="drop", surface=False, unit_vectors=False)
         router.view_ = PromptView.of((), counts=False, unit=False)
-        router.models, router.factors_, router.link_, router.training_ = ROUTELLM_MODELS, factors, None, None
+        router.models, router.factors_, router.link_ = ROUTELLM_MODELS, factors, None
+        router.training_ = router.held_out_ = None
         return router
 
     def state(self) -> RouterState:
@@ -312,7 +319,7 @@ class MF(PoolRouter, SteppedRouter):
             raise CheckpointError("The factors in the checkpoint do not fit together. Train again.")
         self.models, self.view_, self.factors_ = models, view, Factors(**arrays)
         self.link_ = Link.from_array(link) if len(link) else None
-        self.training_ = None
+        self.training_ = self.held_out_ = None
         return self
 
     def _settings(self) -> dict[str, Any]:
@@ -329,7 +336,7 @@ class MF(PoolRouter, SteppedRouter):
         held_out: IndexArray,
         steps: int,
         resume: Path | None,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
     ) -> tuple[Factors, list[dict[str, Any]]]:
         try:
             import torch  # noqa: F401 - to say at once that it is missing
@@ -354,7 +361,7 @@ class MF(PoolRouter, SteppedRouter):
     def _identity(self, table: Comparisons, vectors: npt.NDArray[np.float32]) -> str:
         """Names the settings and the data of a training."""
         digest = hashlib.sha256(json.dumps([self.params(), self.embedder.id, table.models], sort_keys=True).encode())
-        for column in (vectors, table.row, table.first, table.second, table.outcome):
+        for column in (vectors, table.row, table.first, table.second, table.outcome, table.weight):
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 

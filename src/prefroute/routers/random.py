@@ -14,7 +14,7 @@ import numpy as np
 
 from prefroute.prompts import prompt_hash
 from prefroute.routers.base import Router, RouterState, check_data, check_prompts
-from prefroute.types import Battles, FloatArray, Outcomes
+from prefroute.types import Battles, FloatArray, Mixture, Outcomes
 
 __all__ = ["Random"]
 
@@ -35,13 +35,14 @@ class Random(Router):
     """
 
     kind: ClassVar[str] = "random"
+    learns_from = (Battles, Outcomes, Mixture)
 
     def __init__(self, strong: str, weak: str, *, seed: int = 0) -> None:
         self.strong = strong
         self.weak = weak
         self.seed = seed
 
-    def fit(self, data: Battles | Outcomes) -> Self:
+    def fit(self, data: Battles | Outcomes | Mixture) -> Self:
         """Nothing to learn: remembers how many rows it was shown. See `Router.fit`."""
         check_data(self, data)
         self.n_rows_ = len(data)

@@ -14,12 +14,12 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from prefroute.data import assign_tiers, solve_ratings
+from prefroute.data import assign_tiers, pooled, solve_ratings
 from prefroute.errors import CheckpointError, ConfigError, DataError, nearest
 from prefroute.routers._vectors import STORAGES, cosines, packed_vectors, row_scale
 from prefroute.routers._wins import PromptWins, distinct, model_wins, prompt_wins
 from prefroute.routers.base import Router, RouterState, check_data, checked_arrays, embed
-from prefroute.types import Battles, Embedder, FloatArray, IndexArray, Outcomes
+from prefroute.types import Battles, Embedder, FloatArray, IndexArray, Mixture, Outcomes
 
 __all__ = ["SWRanking"]
 
@@ -63,6 +63,7 @@ class SWRanking(Router):
 
     kind: ClassVar[str] = "sw_ranking"
     uses_embedder: ClassVar[bool] = True
+    learns_from = (Battles, Outcomes, Mixture)
 
     def __init__(  # noqa: PLR0913 - each is a parameter of the method or of its storage
         self,
@@ -87,8 +88,10 @@ class SWRanking(Router):
         self.storage = storage
         self.l2 = l2
 
-    def fit(self, data: Battles | Outcomes) -> Self:
+    def fit(self, data: Battles | Outcomes | Mixture) -> Self:
         """Embed the prompts, group the models into tiers and keep every battle. See `Router.fit`.
+
+        The rows of a mixture become weighted battles of `strong` against `weak`, whatever its sources call them.
 
         Raises:
             ConfigError: If a parameter is out of its range.
@@ -97,14 +100,12 @@ class SWRanking(Router):
         """
         check_data(self, data)
         self._check_parameters()
-        for model in (self.strong, self.weak):
-            if model not in data.models:
-                raise DataError(nearest(model, data.models, "model"))
-        tier = self._tiers(data)
-        prompts, rows = distinct(data.prompts)
-        wins = prompt_wins(data, tier, rows, anchor=self.same_tier == "anchor")
-        self._check_wins(wins, tier, data.models)
-        return self._become(data.models, tier, packed_vectors(self.embedder, prompts, self.storage), wins)
+        table, weight = pooled(data, self.strong, self.weak)
+        tier = self._tiers(table)
+        prompts, rows = distinct(table.prompts)
+        wins = prompt_wins(table, tier, rows, weight, anchor=self.same_tier == "anchor")
+        self._check_wins(wins, tier, table.models)
+        return self._become(table.models, tier, packed_vectors(self.embedder, prompts, self.storage), wins)
 
     def win_rate(self, prompts: Sequence[str]) -> FloatArray:
         """Expected score of strong's tier against weak's, in (0, 1), shape (n,). See `Router.win_rate`."""

@@ -1,9 +1,9 @@
 """What the user sets outside of code: environment variables, and one YAML file.
 
-The door: `cache_dir`, `data_dir`, `openai_endpoint`, `hub_endpoint`, `github_raw_url`, `runtime_dir`, `variable` for
-the environment (standard library only, so that reading a variable never costs an import of pydantic), and
-`load_settings`, `starting_config` for the file. The only room that reads the environment. It must not open the things
-that it names: that is for the rooms that need them.
+The door: `cache_dir`, `data_dir`, `openai_endpoint`, `hub_endpoint`, `github_raw_url`, `runtime_dir`,
+`torchrun_process`, `variable` for the environment (standard library only, so that reading a variable never costs an
+import of pydantic), and `load_settings`, `starting_config` for the file. The only room that reads the environment. It
+must not open the things that it names: that is for the rooms that need them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from prefroute.settings.environment import (
     hub_endpoint,
     openai_endpoint,
     runtime_dir,
+    torchrun_process,
     variable,
 )
 from prefroute.settings.starting import starting_config
@@ -35,6 +36,7 @@ __all__ = [
     "openai_endpoint",
     "runtime_dir",
     "starting_config",
+    "torchrun_process",
     "variable",
 ]
 

@@ -10,7 +10,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["cache_dir", "data_dir", "github_raw_url", "hub_endpoint", "openai_endpoint", "runtime_dir", "variable"]
+__all__ = [
+    "cache_dir",
+    "data_dir",
+    "github_raw_url",
+    "hub_endpoint",
+    "openai_endpoint",
+    "runtime_dir",
+    "torchrun_process",
+    "variable",
+]
 
 _OPENAI_URL = "https://api.openai.com/v1"
 
@@ -65,6 +74,13 @@ def hub_endpoint() -> tuple[str, str | None]:
 def github_raw_url() -> str:
     """Base URL of files in GitHub repositories: `PREFROUTE_GITHUB_RAW`, for a mirror, else GitHub's own."""
     return (variable("PREFROUTE_GITHUB_RAW") or "https://raw.githubusercontent.com").rstrip("/")
+
+
+def torchrun_process() -> tuple[int, int]:
+    """This process's number and how many there are, as `torchrun` says (`RANK`, `WORLD_SIZE`); (0, 1) without it."""
+    if variable("TORCHELASTIC_RUN_ID") is None:  # other launchers set the two for purposes of their own
+        return 0, 1
+    return int(variable("RANK") or 0), int(variable("WORLD_SIZE") or 1)
 
 
 def share_metrics(folder: str) -> None:

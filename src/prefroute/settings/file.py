@@ -91,7 +91,8 @@ class _Document:
         problems: (line, text) of what is wrong already at this level.
         secret: Paths whose value came from the environment: never shown.
         broken: Paths whose problem is known already.
-        needless: Names of settings that are None where their environment variable is not set.
+        needless: Names of settings that are None where their environment variable is not set; within a section of such
+            a name, the text is empty.
     """
 
     loader: yaml.SafeLoader
@@ -146,6 +147,8 @@ class _Document:
             if variable(name) is None:
                 if key[-1] in self.needless:
                     return None
+                if not set(key).isdisjoint(self.needless):
+                    continue
                 self._break(key, f"the environment variable {name} is not set. Set it, or drop the line")
         expanded = Expanded(REFERENCE.sub(lambda match: variable(match[1]) or "", text))
         expanded.template = text
@@ -165,7 +168,8 @@ def read_file(
         path: The file.
         model: What it may hold.
         starter: The command that writes one to start from, for who has none yet.
-        needless: Names of optional settings whose environment variable need not be set: they are None then.
+        needless: Names of optional settings whose environment variables need not be set: they are None then, or, of a
+            section, have empty text in the places.
 
     Raises:
         ConfigError: If the file cannot be read or anything in it is wrong; the message lists every problem with its

@@ -119,13 +119,13 @@ class CalibrateSettings(Section):
 
     Attributes:
         strong_share: Share of requests that go to the strong model, in [0, 1].
-        mean_cost_usd: Mean cost of a request in USD, > 0.
-        pgr: Performance gap recovered, <= 1.
+        mean_cost_usd: Mean cost of a request in USD, >= 0.
+        pgr: Performance gap recovered, in (0, 1].
     """
 
     strong_share: float | None = Field(default=None, ge=0, le=1)
-    mean_cost_usd: float | None = Field(default=None, gt=0)
-    pgr: float | None = Field(default=None, le=1)
+    mean_cost_usd: float | None = Field(default=None, ge=0)
+    pgr: float | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:

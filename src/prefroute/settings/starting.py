@@ -8,7 +8,7 @@ _TEXT = """\
 # Settings of prefroute. Every line that is commented out shows its default or an example.
 # Relative paths are taken from this file's folder. ${NAME} stands for the environment variable NAME.
 
-# The folder that holds routellm_benchmarks/. Environment: PREFROUTE_DATA
+# The folder of the public question sets. Environment: PREFROUTE_DATA
 # data_dir: data
 
 # What turns prompts into vectors:

@@ -97,18 +97,19 @@ def softmax(logits: FloatArray) -> FloatArray:
     return shares
 
 
-def fit_temperature(logits: FloatArray, targets: FloatArray) -> float:
+def fit_temperature(logits: FloatArray, targets: FloatArray, weight: FloatArray) -> float:
     """The temperature T in [0.2, 10] for which softmax(logits / T) has the smallest cross-entropy with the targets.
 
     Args:
         logits: Of held-out rows, shape (n, k).
         targets: Label distributions, rows sum to 1, shape (n, k).
+        weight: How much each row counts, shape (n,).
 
     Source: Guo et al. 2017, arXiv:1706.04599, sec. 4.2. Differs: soft labels, bounded T.
 
     Example:
         >>> logits = np.array([[8.0, 0.0]] * 4)  # certain, and wrong once in four: log(3) would be right
-        >>> temperature = fit_temperature(logits, np.array([[1.0, 0.0]] * 3 + [[0.0, 1.0]]))
+        >>> temperature = fit_temperature(logits, np.array([[1.0, 0.0]] * 3 + [[0.0, 1.0]]), np.ones(4))
         >>> bool(abs(8 / temperature - np.log(3)) < 1e-3)
         True
     """
@@ -116,6 +117,6 @@ def fit_temperature(logits: FloatArray, targets: FloatArray) -> float:
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         # the loss is convex in 1 / T: where it rises with 1 / T, the best T is larger
-        rises = ((softmax(logits / middle) - targets) * logits).sum() > 0
+        rises = ((softmax(logits / middle) - targets) * logits * weight[:, None]).sum() > 0
         low, high = (middle, high) if rises else (low, middle)
     return (low + high) / 2

@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from prefroute.errors import ConfigError, DataError
+from prefroute.errors import ConfigError, DataError, is_out_of_memory
+from prefroute.train.processes import this_process
+from prefroute.train.progress import Look, Progress
 from prefroute.train.saved import LoopState, read_state, write_state
 from prefroute.types import IndexArray
 
-__all__ = ["LoopPlan", "Progress", "constant", "fit_loop", "warmup_then_linear"]
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, most steps) after every step."""
+__all__ = ["LoopPlan", "constant", "fit_loop", "warmup_then_linear"]
 
 _NOT_FINITE = "Nothing was saved since the check before. Lower the learning rate, or look for odd values in the data."
 
@@ -101,7 +100,7 @@ def fit_loop(  # noqa: PLR0913 - one for each thing that a training is made of
         rate: Step, from 0 -> what each learning rate is multiplied by.
         resume: A file with the state after every check, from which training goes on; the caller removes it in the end.
         identity: Names the data and settings; a state of another training is refused.
-        progress: Told of every step.
+        progress: Told of every step, and of the losses at each check.
 
     Returns:
         One mapping for each check: `step`, `train_loss` (since the check before; None at step 0), `held_out_loss`.
@@ -113,11 +112,12 @@ def fit_loop(  # noqa: PLR0913 - one for each thing that a training is made of
     """
     trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
     state = LoopState(trained, optimizer)
+    tell: Progress = progress or (lambda done, most, look: None)
     if resume is not None and resume.exists():
         read_state(resume, state, identity)
     with torch.random.fork_rng(), _rates_kept(optimizer) as rates, _memory_watched(state, plan):
         if plan.check_start and not state.history:
-            _check(module, state, held_out_loss)
+            tell(0, plan.steps, _check(module, state, held_out_loss))
         for rows in _batches(n_rows, plan, state.step):
             if state.bad_checks >= plan.patience:
                 break
@@ -126,12 +126,11 @@ def fit_loop(  # noqa: PLR0913 - one for each thing that a training is made of
             state.loss_sum += _step(state, module, loss, rows, plan)
             state.step += 1
             state.since_check += 1
-            if state.step % plan.check_every == 0 or state.step == plan.steps:
-                _check(module, state, held_out_loss)
-                if resume is not None and _process()[0] == 0:
-                    write_state(resume, state, identity)
-            if progress is not None:
-                progress(state.step, plan.steps)
+            is_due = state.step % plan.check_every == 0 or state.step == plan.steps
+            look = _check(module, state, held_out_loss) if is_due else None
+            if is_due and resume is not None and this_process()[0] == 0:
+                write_state(resume, state, identity)
+            tell(state.step, plan.steps, look)
     _become_best(module, state)
     return state.history
 
@@ -149,7 +148,7 @@ def _batches(n_rows: int, plan: LoopPlan, done: int) -> Iterator[IndexArray]:
 
 def _step(state: LoopState, module: Any, loss: Callable[[IndexArray], Any], rows: IndexArray, plan: LoopPlan) -> float:
     """One optimiser step; returns the batch's mean loss."""
-    rank, size = _process()
+    rank, size = this_process()
     _seed(plan.seed, state.step, rank)
     module.train()
     state.optimizer.zero_grad(set_to_none=True)
@@ -171,12 +170,12 @@ def _step(state: LoopState, module: Any, loss: Callable[[IndexArray], Any], rows
     return value
 
 
-def _check(module: Any, state: LoopState, held_out_loss: Callable[[], float]) -> None:
+def _check(module: Any, state: LoopState, held_out_loss: Callable[[], float]) -> Look:
     """Take the held-out loss, and remember the weights if it is the best so far."""
     module.eval()
     with torch.no_grad():
         value = float(held_out_loss())
-    if _process()[1] > 1:  # one answer for all, or one process might stop while another goes on
+    if this_process()[1] > 1:  # one answer for all, or one process might stop while another goes on
         shared = torch.tensor([value], dtype=torch.float64, device=_device(state))
         torch.distributed.broadcast(shared, 0)
         value = float(shared)
@@ -190,6 +189,7 @@ def _check(module: Any, state: LoopState, held_out_loss: Callable[[], float]) ->
         state.best = {name: parameter.detach().clone() for name, parameter in state.module.items()}
     else:
         state.bad_checks += 1
+    return Look(train_loss, value, state.best_loss)
 
 
 def _become_best(module: Any, state: LoopState) -> None:
@@ -205,13 +205,6 @@ def _seed(seed: int, step: int, rank: int) -> None:
     torch.default_generator.manual_seed(drawn)
     if torch.cuda.is_available():
         torch.cuda.manual_seed(drawn)
-
-
-def _process() -> tuple[int, int]:
-    """This process's number and how many there are: (0, 1) without `torch.distributed`."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return 0, 1
-    return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
 def _device(state: LoopState) -> Any:
@@ -239,11 +232,11 @@ def _rates_kept(optimizer: Any) -> Iterator[list[float]]:
 
 @contextlib.contextmanager
 def _memory_watched(state: LoopState, plan: LoopPlan) -> Iterator[None]:
-    """Says what to do when memory runs out; torch has a class of error for a GPU's memory, only a text for ours."""
+    """Says at which step memory ran out, and what to do."""
     try:
         yield
     except (RuntimeError, MemoryError) as exc:
-        if not isinstance(exc, MemoryError) and "memory" not in str(exc).lower():
+        if not is_out_of_memory(exc):
             raise
         raise ConfigError(
             f"Memory ran out at step {state.step + 1} with batches of {plan.batch_size}. Use a smaller `batch_size`, "

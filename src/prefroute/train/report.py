@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from prefroute.errors import DataError
+from prefroute.files import replacing
 from prefroute.train.calibration import Bin, brier_score, expected_calibration_error, reliability
 from prefroute.types import FloatArray
 
-__all__ = ["Calibration", "TrainingReport", "save_training_report", "training_html"]
+__all__ = ["Calibration", "HeldOut", "TrainingReport", "save_training_report", "training_html"]
 
 _WIDTH, _HEIGHT, _MARGIN = 520, 300, 44
 _TRAIN, _HELD_OUT = "#0072b2", "#d55e00"
@@ -85,6 +86,23 @@ class Calibration:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """Held-out rows that compare strong with weak, scored by what had not learned from them.
+
+    Attributes:
+        prompts: n strings.
+        win_rate: Their scores, temperature and all, in [0, 1], shape (n,).
+        win: P(strong preferred to weak) as observed, ties half, in [0, 1], shape (n,).
+        is_learned_later: Whether the router that is kept was trained once more, on these rows too.
+    """
+
+    prompts: Sequence[str]
+    win_rate: FloatArray
+    win: FloatArray
+    is_learned_later: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
     """What one training did.
@@ -97,7 +115,7 @@ class TrainingReport:
         history: One mapping for each time that losses were taken: `step`, `train_loss`, `held_out_loss`; a loss may
             be missing or None.
         calibration: On the held-out rows; None for a kind that has none.
-        evaluation: Rows of the JSON of `evaluate`; empty before an evaluation.
+        evaluation: On the held-out rows: rows of the JSON of `evaluate`; empty where they cannot tell.
         leave_one_out: What each source of a mixture adds, rows of `prefroute.evaluate.SourceEffects`; empty where it
             was not asked for.
         similarity: Of each set of questions with each source, from the same place.
@@ -143,9 +161,8 @@ def save_training_report(report: TrainingReport, folder: Path) -> tuple[Path, Pa
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in zip(paths, (text, training_html(report)), strict=True):
-            beside = path.with_name(f".{path.name}.part")
-            beside.write_text(content, encoding="utf-8")
-            beside.replace(path)
+            with replacing(path) as beside:
+                beside.write_text(content, encoding="utf-8")
     except OSError as exc:
         raise DataError(f"Could not write the training report to {str(folder)!r}: {exc.strerror or exc}.") from exc
     return paths
@@ -163,7 +180,7 @@ def training_html(report: TrainingReport) -> str:
     if report.calibration is not None:
         parts += ["<h2>Held-out calibration</h2>", _calibration_part(report.calibration)]
     if report.evaluation:
-        parts += ["<h2>Evaluation</h2>", _evaluation_table(report.evaluation)]
+        parts += ["<h2>Evaluation on the held-out rows</h2>", _evaluation_part(report.evaluation)]
     if report.leave_one_out:
         parts += ["<h2>What the left-out source adds</h2>", _rows_table(_EFFECT, report.leave_one_out)]
     if report.similarity:
@@ -224,9 +241,16 @@ def _calibration_part(calibration: Calibration) -> str:
     return _figure(drawn, unit, unit, axes, names) + _table(["", "before", "after"], rows) + note
 
 
-def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = [name for name in ("router", "n", "apgr", "cpt50", "cpt80", "protocol") if any(name in r for r in rows)]
-    return _rows_table(columns, rows)
+def _evaluation_part(rows: Sequence[Mapping[str, Any]]) -> str:
+    head = ("router", "n", "APGR", "CPT50", "CPT80")
+    body = [[row["router"], row["n"], *(_figure_cell(row, name.lower()) for name in head[2:])] for row in rows]
+    warnings = [f"<p>{html.escape(text)}</p>" for row in rows for text in row["warnings"]]
+    return _table(head, body) + "".join(warnings)
+
+
+def _figure_cell(row: Mapping[str, Any], name: str) -> str:
+    value, low, high = (_cell(row[key]) for key in (name, f"{name}_low", f"{name}_high"))
+    return f"{value} [{low}, {high}]" if low and high and low != high else value
 
 
 def _rows_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:

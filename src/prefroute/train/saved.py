@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from prefroute.errors import CheckpointError
+from prefroute.files import replacing
 
 __all__ = ["LoopState", "read_state", "write_state"]
 
@@ -58,16 +58,11 @@ def write_state(path: Path, state: LoopState, identity: str) -> None:
     """
     tensors = _tensors(state)
     known = {"identity": identity} | {name: getattr(state, name) for name in _NUMBERS}
-    beside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(save(tensors, metadata={"training": json.dumps(known)}))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with replacing(path) as beside:
+            beside.write_bytes(save(tensors, metadata={"training": json.dumps(known)}))
     except OSError as exc:
-        beside.unlink(missing_ok=True)
         raise CheckpointError(
             f"Could not save the state of the training to {str(path)!r}: {exc.strerror or exc}. The state of the "
             "check before is unchanged; make room and run the same command to go on from there."

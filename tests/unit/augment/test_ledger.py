@@ -58,13 +58,14 @@ def test_a_file_that_is_no_state_is_refused(tmp_path):
         Ledger(tmp_path)
 
 
-def test_a_state_of_a_newer_version_is_refused(tmp_path):
+@pytest.mark.parametrize("version", [1, 9])
+def test_a_state_of_another_version_is_refused(tmp_path, version):
     Ledger(tmp_path).__exit__()
     db = sqlite3.connect(tmp_path / "calls.sqlite")
-    db.execute("PRAGMA user_version = 9")
+    db.execute(f"PRAGMA user_version = {version}")
     db.close()
 
-    with pytest.raises(ConfigError, match="format version 9, wanted 1"):
+    with pytest.raises(ConfigError, match=f"format version {version}, wanted 2. Use another --state folder"):
         Ledger(tmp_path)
 
 

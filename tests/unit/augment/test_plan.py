@@ -104,3 +104,24 @@ def test_estimate_leaves_out_what_is_on_disk(tmp_path):
 
     assert (found.n_calls, found.n_on_disk) == ({"big": 1, "judge": 2}, 1)
     assert found.unpriced == ("big", "judge")
+
+
+def test_models_of_one_name_at_two_endpoints_are_two_models(tmp_path):
+    other = Endpoint("http://127.0.0.1:10/v1")
+    judge = ChatModel("small", other, {"max_tokens": 100}, Price(10, 20, "now", "test"))
+    plan = JudgePlan.of(["p"], strong=model("big", Price(1, 1, "now", "test")), weak=model("small"), judge=judge)
+
+    found = estimate(plan, tmp_path)
+
+    assert found.n_calls == {"big": 1, "small at http://127.0.0.1:9/v1": 1, "small at http://127.0.0.1:10/v1": 2}
+    assert found.unpriced == ("small at http://127.0.0.1:9/v1",)
+
+
+def test_an_answer_of_another_endpoint_is_not_taken_from_disk(tmp_path):
+    plan = plan_of(["p"])
+    elsewhere = ChatModel("small", Endpoint("http://127.0.0.1:10/v1"), {"max_tokens": 100})
+    key = elsewhere.key("answer", answer_messages("p"))
+    with Ledger(tmp_path) as ledger:
+        ledger.finish(ledger.reserve(key, 0.0), key, "answer", "small", Answer("a", False, 1, 1, 0.0))
+
+    assert estimate(plan, tmp_path).n_on_disk == 0

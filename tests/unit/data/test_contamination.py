@@ -32,6 +32,12 @@ def test_question_is_found_by_stem_in_another_format(name):
     assert found.any.tolist() == [True]
 
 
+@pytest.mark.parametrize("unit", ["\n", " ", "\n ", "q ", "q1", "\nQ:\n", "\nA.", "\nquestion 1", "Options:\n\n"])
+def test_no_question_is_slow_to_take_apart(unit):
+    question_stem(unit * 50_000)  # a quadratic pattern would take minutes
+    question_stem("Q" + unit * 50_000 + "?")
+
+
 def test_same_prompt_in_other_case_and_white_space_is_exact():
     found = contamination([QUESTION.upper() + "\n"], PromptKeys.of([QUESTION]))
 

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import namedtuple
 from dataclasses import replace
+from email.utils import formatdate
 
 import pytest
 
@@ -267,13 +268,18 @@ def test_500_for_good_is_given_up_after_five_attempts(arena, tmp_path):
     assert len(arena.asked("/cdn/")) == 5
 
 
-def test_429_waits_as_long_as_it_is_asked_to(arena, tmp_path):
-    arena.script = [("status", (429, {"Retry-After": "7"}))]
+@pytest.mark.parametrize(
+    ("said", "wait_s"),
+    [("7", 7.0), ("300", 300.0), ("86400", 600.0), (formatdate(4102444800, usegmt=True), 600.0), ("\xb2", 0.5)],
+    ids=["seconds", "minutes", "a day", "a date", "no number"],
+)
+def test_429_waits_as_long_as_it_is_asked_to_up_to_ten_minutes(arena, tmp_path, said, wait_s):
+    arena.script = [("status", (429, {"Retry-After": said}))]
     waits = Waits()
 
     fetch("lmsys-arena-55k", tmp_path, sleep=waits)
 
-    assert waits == [7.0]
+    assert waits == [wait_s]
 
 
 def test_endpoint_that_nobody_listens_on_is_said(monkeypatch, tmp_path):

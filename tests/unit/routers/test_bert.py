@@ -1,4 +1,4 @@
-"""`bert`: three labels, a real fine-tuning in small, the checkpoint, the graph, and what is refused."""
+"""`bert`: three labels, a real fine-tuning in small, the checkpoint, and what is refused."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 from prefroute.checkpoint import fingerprint, load, save_checkpoint
 from prefroute.errors import CheckpointError, ConfigError, DataError, MissingExtraError
-from prefroute.routers.bert import Bert, export_onnx
+from prefroute.routers.bert import Bert
 from prefroute.testing import tiny_outcomes
 from prefroute.types import Battles, Outcomes
 
@@ -143,50 +143,18 @@ def test_tensors_of_another_network_are_refused(learned, tmp_path):
         bert("unused", pooling="mean").restore(RouterState(arrays, state.meta))
 
 
-def test_exported_graph_scores_like_the_router(learned, tmp_path):
-    pytest.importorskip("onnxscript")
-
-    scorer = export_onnx(learned, tmp_path / "graph")
-
-    prompts = [*HARD[:5], "", "a much longer prompt " * 30]
-    assert scorer.win_rate(prompts) == pytest.approx(learned.win_rate(prompts), abs=1e-5)
-    assert scorer.win_rate([]).shape == (0,)
-    assert sorted(path.name for path in (tmp_path / "graph").iterdir()) == [
-        "model.onnx",
-        "scoring.json",
-        "tokenizer.json",
-    ]
-
-
-def test_graph_that_scores_otherwise_is_refused(learned, tmp_path, monkeypatch):
-    pytest.importorskip("onnxscript")
-    from prefroute.routers._bert_onnx import OnnxScorer
-
-    monkeypatch.setattr(OnnxScorer, "win_rate", lambda self, prompts: np.zeros(len(prompts)))
-
-    with pytest.raises(ConfigError, match=r"scores .* away from the router, more than 0.0001"):
-        export_onnx(learned, tmp_path / "graph")
-
-
-def test_folder_without_a_graph_is_refused(tmp_path):
-    from prefroute.routers._bert_onnx import OnnxScorer
-
-    with pytest.raises(CheckpointError, match=r"holds no exported router that can be opened"):
-        OnnxScorer.open(tmp_path)
-
-
 def test_interrupted_training_resumes_to_the_same_weights(tiny_encoder, tmp_path):
     data, state = separable(), tmp_path / "state"
     uninterrupted = bert(tiny_encoder, steps=20).fit(data)
 
-    def stop(done, most):
+    def stop(done, most, look):
         if done == 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         bert(tiny_encoder, steps=20).fit(data, resume=state, progress=stop)
     steps = []
-    resumed = bert(tiny_encoder, steps=20).fit(data, resume=state, progress=lambda done, most: steps.append(done))
+    resumed = bert(tiny_encoder, steps=20).fit(data, resume=state, progress=lambda done, most, look: steps.append(done))
 
     assert steps[0] == 8
     assert fingerprint(resumed) == fingerprint(uninterrupted)
@@ -242,7 +210,7 @@ def test_loss_is_the_mean_over_rows_whatever_their_length(learned):
     network = learned.parts_.network
 
     with torch.no_grad():
-        grouped = Objective(network, rows, targets, left=False, half=False).loss(np.array([0, 1, 2]))
+        grouped = Objective(network, rows, targets, np.ones(3), left=False, half=False).loss(np.array([0, 1, 2]))
         plain = torch.nn.functional.cross_entropy(network(*pad(rows, left=False)), torch.from_numpy(targets).float())
 
     assert float(grouped) == pytest.approx(float(plain), abs=1e-6)

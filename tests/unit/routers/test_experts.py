@@ -173,4 +173,4 @@ def test_the_shipped_router_knows_an_exam_question_from_odd_text(shipped, kind):
 
     assert known < 0.2
     assert odd > 0.6
-    assert abs(shipped.win_rate([ODD[kind]])[0] - 0.6) < 0.12  # the mean win rate of its sources is about 0.6
+    assert abs(shipped.win_rate([ODD[kind]])[0] - 0.615) < 0.05  # the mean win rate of its sources, by its card

@@ -121,7 +121,7 @@ def test_equal_prompts_are_on_one_side_of_the_split():
 
 
 def test_interrupted_training_resumes_to_the_same_router(tmp_path):
-    def kill(done, _):
+    def kill(done, most, look):
         if done == 50:
             raise KeyboardInterrupt
 
@@ -132,6 +132,32 @@ def test_interrupted_training_resumes_to_the_same_router(tmp_path):
     resumed = mf().fit(tiny_battles(), resume=tmp_path / "state")
 
     assert fingerprint(resumed) == fingerprint(mf().fit(tiny_battles()))
+
+
+@pytest.mark.parametrize(("strong", "weak"), [("big", "small"), ("small", "big")])
+def test_held_out_rows_are_told_as_the_pair_is_named(strong, weak):
+    quality = np.array([[1.0, i % 2] for i in range(60)])
+    data = Outcomes([f"question {i} {'easy' if i % 2 else 'hard'}" for i in range(60)], ("big", "small"), quality)
+
+    held_out = MF(strong, weak, HashEmbedder(), min_steps=200).fit(data).held_out_
+
+    assert held_out is not None
+    of_big = np.array([0.5 if prompt.endswith("easy") else 1.0 for prompt in held_out.prompts])
+    assert held_out.win.tolist() == (of_big if strong == "big" else 1 - of_big).tolist()
+    assert np.corrcoef(held_out.win, held_out.win_rate)[0, 1] > 0
+    assert held_out.is_learned_later
+
+
+def test_the_second_training_tells_its_steps_and_no_held_out_loss():
+    told = []
+
+    mf().fit(tiny_battles(), progress=lambda *step: told.append(step))
+
+    again = told[next(i for i in range(1, len(told)) if told[i][0] < told[i - 1][0]) :]
+    losses = [look for _, _, look in again if look is not None]
+    assert [done for done, _, _ in again] == list(range(1, again[0][1] + 1))[: len(again)]
+    assert {look.held_out_loss for look in losses} == {None}
+    assert losses[-1].train_loss < losses[0].train_loss
 
 
 def test_state_of_a_training_on_other_data_is_refused(tmp_path):
@@ -187,7 +213,10 @@ def test_failed_fit_leaves_the_router_as_it_was():
     [
         (Outcomes(["a", "b"], ("big", "small"), np.ones((2, 2))), "All 2 comparisons came out 0.5"),
         (Outcomes(["a", "b"], ("big", "small"), np.array([[1.0, 0], [1, 0]])), "All 2 comparisons came out 1"),
-        (Outcomes(["a", "b"], ("big", "small"), np.array([[1.0, np.nan], [np.nan, 0]])), "No row compares two models"),
+        (
+            Outcomes(["a", "b"], ("big", "small"), np.array([[1.0, np.nan], [np.nan, 0]])),
+            "No prompt was answered by two",
+        ),
         (Outcomes(["a"], ("big",), np.ones((1, 1))), "small"),
         (Battles.of(["a", "b"], ["big", "big"], ["other", "other"], [1, 0]), "small"),
         (Battles.of(["a", "A"], ["big", "big"], ["small", "small"], [1, 0]), "distinct prompts"),

@@ -66,8 +66,8 @@ def test_battle_inside_a_tier_counts_against_the_anchor_or_not_at_all():
 
     tier = np.array([0, 1, 0])  # models sort to big, small, twin
     rows = np.arange(3)
-    anchored = matrices(prompt_wins(data, tier, rows, anchor=True), 3)
-    dropped = matrices(prompt_wins(data, tier, rows, anchor=False), 3)
+    anchored = matrices(prompt_wins(data, tier, rows, np.ones(len(data)), anchor=True), 3)
+    dropped = matrices(prompt_wins(data, tier, rows, np.ones(len(data)), anchor=False), 3)
 
     assert anchored[0, 2, 0] == 1.0  # the anchor (2) beats tier 0, as RouteLLM's design matrix has it
     assert dropped[0].sum() == 0
@@ -187,7 +187,7 @@ def test_weighted_wins_are_the_sum_over_prompts_in_any_number_of_blocks():
         expected[:, i, j] += weights[row] * outcome
         expected[:, j, i] += weights[row] * (1 - outcome)
 
-    wins = prompt_wins(data, np.arange(3), rows, anchor=False)
+    wins = prompt_wins(data, np.arange(3), rows, np.ones(len(data)), anchor=False)
 
     assert len(wins.row) > 2**17 // 256
     assert wins.weighted(weights) == pytest.approx(expected, abs=1e-9)
