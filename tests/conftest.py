@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,10 @@ import pytest
 
 # before any library reads it: tests never ask the hub
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# a shell that runs the tests in the background has them ignore Ctrl-C, and so would every program that they start
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _PRIVATE_VARIABLES = (
     "HF_ENDPOINT",

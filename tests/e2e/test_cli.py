@@ -55,8 +55,8 @@ def test_a_wrong_line_is_refused_in_one_line_with_exit_code_2(run, words, said):
 def test_an_unknown_router_names_the_nearest_and_all(run, outcomes):
     message = run.refused("evaluate", "knm", "--benchmark", outcomes, "--strong", "big", "--weak", "small")
 
-    kinds = "abilities, bert, causal_llm, default, ensemble, experts, knn, length, linear, mf, random, sw_ranking"
-    assert message.startswith(f"Unknown router 'knm'. Did you mean 'knn'? Available: {kinds}.")
+    kinds = "abilities, bert, bert_onnx, causal_llm, default, ensemble, experts, knn, length, linear, mf, random"
+    assert message.startswith(f"Unknown router 'knm'. Did you mean 'knn'? Available: {kinds}, sw_ranking.")
 
 
 def test_debug_shows_the_trace_wherever_it_stands(run):

@@ -119,12 +119,16 @@ def test_a_long_error_page_does_not_cost_the_connection(bad):
 
     async def main():
         upstreams = Upstreams({"bad": model_of("bad", bad.base_url)})
-        seen = [await ask(upstreams, "bad") for _ in range(3)]
+        seen = [await ask(upstreams, "bad")]
+        async with asyncio.timeout(10):
+            while not upstreams._targets["bad"].pool._idle:  # the rest of the shorter page is still being read
+                await asyncio.sleep(0.001)
+        seen += [await ask(upstreams, "bad") for _ in range(2)]
         await upstreams.close()
         return seen
 
     assert [s.outcomes for s in uvloop.run(main())] == [["upstream_bad_status"] * 2, ["ok"], ["ok"]]
-    assert bad.n_connections <= 2  # the longer one is not read to its end
+    assert bad.n_connections == 2  # the longer one is not read to its end
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
