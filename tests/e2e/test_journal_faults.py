@@ -67,10 +67,10 @@ def check_kills(url, n_kills):
 
 
 @pytest.mark.slow
-def test_thirty_killed_processes_lose_no_acknowledged_row_on_sqlite(tmp_path):
+def test_ten_killed_processes_lose_no_acknowledged_row_on_sqlite(tmp_path):
     url = f"sqlite:///{tmp_path / 'journal.db'}"
 
-    check_kills(url, 30)
+    check_kills(url, 10)
 
     with sqlite3.connect(tmp_path / "journal.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -42,6 +42,7 @@ def trained(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_log_of_a_fine_tuning_holds_a_line_for_each_look_at_the_held_out_loss(run, outcomes, tiny_encoder):
     params = ("--param", f"base={tiny_encoder}", "--param", "steps=40")
 
@@ -108,6 +109,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(run, outcomes, trained):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_disk_that_fills_up_keeps_the_state_before_and_the_training_goes_on_from_it(run, outcomes):
     words = ("train", "mf", "--data", outcomes, *MF, "--out", "mf")
     state = run.folder / "mf.training"
@@ -154,6 +156,7 @@ def test_weights_that_are_no_numbers_stop_a_training_in_one_line(run, outcomes, 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_under_torchrun_one_process_saves_and_speaks_and_the_router_is_that_of_one_process(run, outcomes, tiny_encoder):
     params = ("--param", f"base={tiny_encoder}", "--param", "steps=6", "--param", "lr=0.001")
     words = ("train", "bert", "--data", str(outcomes), *PAIR, *params)

@@ -289,6 +289,7 @@ def write_data(folder: Path) -> dict[str, list[str]]:
 
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_rows_that_it_was_trained_on_give_its_weights_again(shipped, data, tmp_path, monkeypatch):
     def only_those_rows(parts, held_out):
         tables = [part.source.data for part in parts]
