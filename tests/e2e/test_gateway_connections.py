@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import time
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.servers.faulty_upstream import DONE, HELLO, FaultyUpstream, completion, whole
-from tests.servers.gateway import GatewayProcess, request, statuses, write_config
+from tests.servers.gateway import GatewayProcess, request, serving, statuses
 
 BODY = b'{"model": "auto", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}'
 GOOD = request(BODY)
@@ -27,9 +26,7 @@ def upstream() -> Iterator[FaultyUpstream]:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory, upstream) -> Iterator[GatewayProcess]:
-    os.environ["CANARY"] = "sk-canary"
-    folder = tmp_path_factory.mktemp("gateway")
-    with GatewayProcess(write_config(folder, upstream.base_url, server="header_s: 1, body_s: 3")) as made:
+    with serving(tmp_path_factory.mktemp("gateway"), upstream.base_url, server="header_s: 1, body_s: 3") as made:
         yield made
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.servers.faulty_upstream import HELLO, STALL, STREAM_HEAD, USAGE, FaultyUpstream, chunk, whole
-from tests.servers.gateway import CHAT, GatewayProcess, request, rows, write_config
+from tests.servers.gateway import CHAT, GatewayProcess, request, rows, serving
 from tests.waiting import eventually
 
 WHOLE = request(json.dumps(CHAT).encode())
@@ -25,10 +25,8 @@ def upstream() -> Iterator[FaultyUpstream]:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory, upstream) -> Iterator[GatewayProcess]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CANARY", "sk-canary")
-        with GatewayProcess(write_config(tmp_path_factory.mktemp("gateway"), upstream.base_url)) as made:
-            yield made
+    with serving(tmp_path_factory.mktemp("gateway"), upstream.base_url) as made:
+        yield made
 
 
 @pytest.fixture

@@ -17,7 +17,17 @@ from typing import Any
 import pytest
 from tests.servers.faulty_upstream import DONE, HELLO, ROLE, STALL, FaultyUpstream, chunk, event, stream
 from tests.servers.faulty_upstream import STREAM_HEAD as HEAD
-from tests.servers.gateway import CHAT, GatewayProcess, make_key, read_all, request, rows, statuses, write_config
+from tests.servers.gateway import (
+    CHAT,
+    GatewayProcess,
+    make_key,
+    read_all,
+    request,
+    rows,
+    serving,
+    statuses,
+    write_config,
+)
 
 BODY = json.dumps(CHAT).encode()
 STREAM = json.dumps({**CHAT, "stream": True}).encode()
@@ -34,9 +44,9 @@ def upstream() -> Iterator[FaultyUpstream]:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory, upstream) -> Iterator[GatewayProcess]:
     """One gateway for the tests that leave it as it was."""
-    os.environ["CANARY"] = "sk-canary"
-    folder = tmp_path_factory.mktemp("gateway")
-    with GatewayProcess(write_config(folder, upstream.base_url, server="header_s: 1, body_s: 1, write_s: 1")) as made:
+    with serving(
+        tmp_path_factory.mktemp("gateway"), upstream.base_url, server="header_s: 1, body_s: 1, write_s: 1"
+    ) as made:
         yield made
 
 

@@ -17,10 +17,12 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 if TYPE_CHECKING:
     from prefroute.journal import Key
@@ -243,6 +245,15 @@ class GatewayProcess:
                 with contextlib.suppress(ConnectionError):
                     sock.sendall(piece)
             return read_all(sock)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, base_url: str, **sections: str) -> Iterator[GatewayProcess]:
+    """A gateway of its own process before one upstream; the upstream's key is in the environment as long as it runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CANARY", "sk-canary")
+        with GatewayProcess(write_config(folder, base_url, **sections)) as made:
+            yield made
 
 
 def read_all(sock: socket.socket, silence_s: float = 1.0) -> bytes:
